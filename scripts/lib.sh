@@ -29,6 +29,8 @@ die() { note "$*"; exit 1; }
 #   FLAVOUR    last part of the stock kernel's release
 #   KARCH      the kernel's name of the architecture
 #   CROSS      prefix of the cross compiler
+#   KERNEL     where the target's stock kernel is
+# shellcheck disable=SC2034
 target_vars() {
 	TARGET=$1
 	case $TARGET in
@@ -48,7 +50,6 @@ target_vars() {
 		die "no such target: $TARGET (there are: ${ALL_TARGETS[*]})"
 		;;
 	esac
-	# shellcheck disable=SC2034
 	KERNEL=$CACHE/kernels/$TARGET/current
 }
 
@@ -116,7 +117,7 @@ guest_initramfs() {
 	local kernel release key image
 	kernel=$(cd -- "$CACHE/kernels/$1/current" && pwd -P)
 	release=$(<"$kernel/release")
-	key=$(cat -- "$PROJECT/scripts/guest-init" "$PROJECT/scripts/lib.sh" "$kernel/busybox" |
+	key=$({ cat -- "$PROJECT/scripts/guest-init" "$kernel/busybox"; echo "${BOOT_MODULES[@]}"; } |
 		sha256sum | cut -c1-16)
 	image=$kernel/initramfs-$key.cpio
 	if [[ ! -e $image ]]; then

@@ -44,7 +44,7 @@ target_vars() {
 		;;
 	amd64)
 		SUITE=trixie DEB_ARCH=amd64 FLAVOUR=amd64
-		KARCH=x86_64 CROSS=x86_64-linux-gnu-
+		KARCH=x86 CROSS=x86_64-linux-gnu-
 		;;
 	*)
 		die "no such target: $TARGET (there are: ${ALL_TARGETS[*]})"

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Fake devices with limits of choice.
+
+use crate::helpers;
+use core::ptr::{
+    null,
+    null_mut,
+    NonNull, //
+};
+use kernel::{
+    bindings,
+    error::to_result,
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    types::Opaque, //
+};
+
+/// Names must differ: the driver core has one directory for all faux devices.
+static NEXT_NAME: Atomic<u32> = Atomic::new(0);
+
+/// What a device can do.
+pub(crate) struct Limits {
+    /// The addresses it drives.
+    pub(crate) dma_mask: u64,
+    /// The highest address that passes its bus, 0 for any.
+    pub(crate) bus_dma_limit: u64,
+    /// None: it has no `dma_parms`. 0: it has, but its driver left the size alone.
+    pub(crate) max_segment_size: Option<u32>,
+    /// Whether it snoops the CPU's caches. None: as the machine has it.
+    pub(crate) coherent: Option<bool>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            dma_mask: u64::MAX,
+            bus_dma_limit: 0,
+            max_segment_size: None,
+            coherent: None,
+        }
+    }
+}
+
+/// A device without hardware, on the faux bus, for dma-bufs to be attached to.
+///
+/// # Invariants
+///
+/// `faux` is registered; its `dma_parms` is NULL or points to `_parms`.
+pub(crate) struct Device {
+    faux: NonNull<bindings::faux_device>,
+    name: CString,
+    _parms: KBox<Opaque<bindings::device_dma_parameters>>,
+}
+
+// SAFETY: A device may be used and destroyed on any thread.
+unsafe impl Send for Device {}
+// SAFETY: What `&self` allows is reading what does not change.
+unsafe impl Sync for Device {}
+
+impl Device {
+    /// Make a device with these limits.
+    pub(crate) fn new(limits: &Limits) -> Result<Arc<Self>> {
+        let number = NEXT_NAME.fetch_add(1, Relaxed);
+        let name = CString::try_from_fmt(fmt!("vmmexp_mock.{number}"))?;
+        let parms = KBox::new(
+            Opaque::new(bindings::device_dma_parameters {
+                max_segment_size: limits.max_segment_size.unwrap_or(0),
+                ..Default::default()
+            }),
+            GFP_KERNEL,
+        )?;
+        let parms_ptr = match limits.max_segment_size {
+            Some(_) => parms.get(),
+            None => null_mut(),
+        };
+
+        // SAFETY: The name is a C string, which is copied; no parent and no callbacks are fine.
+        let faux = unsafe { bindings::faux_device_create(name.as_char_ptr(), null_mut(), null()) };
+        // INVARIANT: it is registered now, and was made with `dma_parms` NULL.
+        let device = Self {
+            faux: NonNull::new(faux).ok_or(ENODEV)?,
+            name,
+            _parms: parms,
+        };
+        // SAFETY: The device is valid by its invariant and nobody knows it yet; `parms_ptr` is
+        // NULL or lives in `device`, which keeps it until the device is gone.
+        // INVARIANT: `dma_parms` becomes one of the two that are allowed.
+        to_result(unsafe {
+            helpers::device_init(
+                device.as_raw(),
+                parms_ptr,
+                limits.dma_mask,
+                limits.bus_dma_limit,
+                limits.coherent.map_or(-1, c_int::from),
+            )
+        })?;
+        Ok(Arc::new(device, GFP_KERNEL)?)
+    }
+
+    /// The `struct device`.
+    pub(crate) fn as_raw(&self) -> *mut bindings::device {
+        // SAFETY: `faux` is valid by the invariant; no reference is made.
+        unsafe { &raw mut (*self.faux.as_ptr()).dev }
+    }
+
+    /// Its name in the driver core.
+    pub(crate) fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// Whether it snoops the CPU's caches.
+    pub(crate) fn is_coherent(&self) -> bool {
+        // SAFETY: The device is valid by the invariant.
+        unsafe { helpers::device_coherent(self.as_raw()) }
+    }
+
+    /// The physical address that it reaches at a DMA address.
+    pub(crate) fn dma_to_phys(&self, address: bindings::dma_addr_t) -> bindings::phys_addr_t {
+        // SAFETY: The device is valid by the invariant.
+        unsafe { helpers::dma_to_phys(self.as_raw(), address) }
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // SAFETY: It is registered by the invariant, and will not be used again: every attachment
+        // holds a reference to `self`. `_parms` goes after it.
+        unsafe { bindings::faux_device_destroy(self.faux.as_ptr()) };
+    }
+}

@@ -3,6 +3,7 @@
  * What the tests of vmmexp share, see vmmexp_util.h.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -19,6 +20,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <drm/drm.h>
+#include <drm/drm_mode.h>
 
 #include "vmmexp_util.h"
 
@@ -183,6 +187,37 @@ long long vmm_mismatch(const void *from, size_t len, __u64 offset,
 		i++;
 	}
 	return -1;
+}
+
+long long vmm_pfn(const void *addr)
+{
+	off_t where = (off_t)((uintptr_t)addr / vmm_page_size() * sizeof(__u64));
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	__u64 entry = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -2;
+	n = pread(fd, &entry, sizeof(entry), where);
+	close(fd);
+	if (n != sizeof(entry))
+		return -2;
+	if (!(entry >> 63))
+		return -1;
+	entry &= (1ull << 55) - 1;
+	return entry ? (long long)entry : -2;
+}
+
+unsigned int vmm_count_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned int count = 0;
+
+	while (dir && readdir(dir))
+		count++;
+	if (dir)
+		closedir(dir);
+	return count;
 }
 
 int vmm_send_fd(int sock, int fd)
@@ -599,4 +634,70 @@ long long vmm_read_number(const char *path)
 		return -1;
 	value = strtoll(buf, &end, 10);
 	return end == buf ? -1 : value;
+}
+
+int vmm_drm_open(const char *name)
+{
+	char path[32], driver[32];
+	unsigned int card;
+
+	if (vmm_modprobe(name))
+		return -ENODEV;
+	for (card = 0; card < 16; card++) {
+		struct drm_version version = {
+			.name = driver,
+			.name_len = sizeof(driver),
+		};
+		int fd;
+
+		snprintf(path, sizeof(path), "/dev/dri/card%u", card);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (!vmm_ioctl(fd, DRM_IOCTL_VERSION, &version) &&
+		    version.name_len == strlen(name) &&
+		    !strncmp(driver, name, version.name_len))
+			return fd;
+		close(fd);
+	}
+	return -ENODEV;
+}
+
+int vmm_drm_dumb(int card, size_t size, __u64 *offset)
+{
+	struct drm_mode_create_dumb create = {
+		.width = vmm_page_size() / 4,
+		.height = (size + vmm_page_size() - 1) / vmm_page_size(),
+		.bpp = 32,
+	};
+	struct drm_mode_map_dumb map = {};
+	int ret;
+
+	ret = vmm_ioctl(card, DRM_IOCTL_MODE_CREATE_DUMB, &create);
+	if (ret)
+		return ret;
+	map.handle = create.handle;
+	ret = vmm_ioctl(card, DRM_IOCTL_MODE_MAP_DUMB, &map);
+	if (ret)
+		return ret;
+	*offset = map.offset;
+	return create.handle;
+}
+
+int vmm_foreign_dmabuf(size_t size)
+{
+	struct drm_prime_handle prime = { .flags = DRM_CLOEXEC | DRM_RDWR, .fd = -1 };
+	int card = vmm_drm_open("vgem");
+	__u64 offset;
+	int ret;
+
+	if (card < 0)
+		return card;
+	ret = vmm_drm_dumb(card, size, &offset);
+	if (ret > 0) {
+		prime.handle = ret;
+		ret = vmm_ioctl(card, DRM_IOCTL_PRIME_HANDLE_TO_FD, &prime);
+	}
+	close(card);
+	return ret ? ret : prime.fd;
 }

@@ -8,7 +8,8 @@
  *
  *   ask the module	vmm_open(), vmm_export(), vmm_export_ranges(),
  *			vmm_export_call(), vmm_sync(), vmm_query(), vmm_info()
- *   judge an answer	EXPECT_VMM_OK(), EXPECT_VMM_ERROR() (harness only)
+ *   judge an answer	EXPECT_VMM_OK(), EXPECT_VMM_ERROR(), vmm_expect_shared()
+ *			(harness only)
  *   look at a dma-buf	vmm_map(), vmm_dmabuf_size(), vmm_fdinfo()
  *   contents		vmm_fill(), vmm_mismatch()
  *   another process	vmm_peer_*(): it gets dma-bufs by SCM_RIGHTS, maps them
@@ -16,6 +17,8 @@
  *   pins		vmm_pins(), vmm_pins_settle()
  *   the kernel		vmm_config(), vmm_not_in_kernel(), vmm_modprobe(),
  *			vmm_write_file(), vmm_read_file(), vmm_read_number()
+ *   other memory	vmm_pfn(), vmm_drm_open(), vmm_drm_dumb(),
+ *			vmm_foreign_dmabuf()
  */
 #ifndef _VMMEXP_UTIL_H
 #define _VMMEXP_UTIL_H
@@ -102,6 +105,15 @@ void vmm_fill(void *to, size_t len, __u64 offset, __u32 seed);
 /* Index of the first byte which is not the pattern's, -1 if there is none. */
 long long vmm_mismatch(const void *from, size_t len, __u64 offset,
 		       __u32 seed);
+
+/*
+ * Number of the page frame behind @addr, -1 if no page is present there, -2 if
+ * the kernel does not tell (not root).
+ */
+long long vmm_pfn(const void *addr);
+
+/* Number of open descriptors, to see that a failed call left none. */
+unsigned int vmm_count_fds(void);
 
 /* Pass a descriptor over a unix socket. vmm_recv_fd() returns it. */
 int vmm_send_fd(int sock, int fd);
@@ -194,6 +206,18 @@ int vmm_read_file(const char *path, char *buf, size_t len);
 /* The first number in a small file, -1 if there is none. */
 long long vmm_read_number(const char *path);
 
+/* Load DRM driver @name and open its card. */
+int vmm_drm_open(const char *name);
+
+/*
+ * Make a dumb buffer of at least @size bytes on @card. *@offset is where
+ * mmap() of the card finds it. Returns its handle.
+ */
+int vmm_drm_dumb(int card, size_t size, __u64 *offset);
+
+/* A dma-buf of at least @size bytes that another driver (vgem) exports. */
+int vmm_foreign_dmabuf(size_t size);
+
 /*
  * The rest is for programs on kselftest_harness.h, which they include first.
  */
@@ -222,6 +246,31 @@ long long vmm_read_number(const char *path);
 	EXPECT_EQ((__u32)(why), __out->reason); \
 	EXPECT_EQ((__u64)(place), __out->error_offset); \
 } while (0)
+
+/*
+ * The @len bytes at @mem are what the peer's dma-buf number @slot has from
+ * @start on: the peer reads what the exporter writes and, with @writable, the
+ * other way round. Byte for byte, with new contents on every call.
+ */
+static inline void vmm_expect_shared(struct __test_metadata *_metadata,
+				     struct vmm_peer *peer, unsigned int slot,
+				     void *mem, size_t len, __u64 start, bool writable)
+{
+	static __u32 seed = 0x5eed;
+
+	seed++;
+	vmm_fill(mem, len, start, seed);
+	EXPECT_EQ(-1, vmm_peer_mismatch(peer, slot, start, len, start, seed)) {
+		TH_LOG("the dma-buf does not show what the exporter wrote");
+	}
+	if (!writable)
+		return;
+	seed++;
+	EXPECT_EQ(0, vmm_peer_fill(peer, slot, start, len, start, seed));
+	EXPECT_EQ(-1, vmm_mismatch(mem, len, start, seed)) {
+		TH_LOG("the exporter does not see what was written to the dma-buf");
+	}
+}
 
 #endif /* __KSELFTEST_HARNESS_H */
 

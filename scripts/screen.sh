@@ -20,7 +20,7 @@ screen_open() {
 	exec {SCREEN_IN}<>"$SCREEN_FIFO".in {SCREEN_OUT}<>"$SCREEN_FIFO".out
 	# shellcheck disable=SC2034 # used by who sources this
 	SCREEN_ARGS=(--qemu-arg -chardev --qemu-arg "pipe,id=screen,path=$SCREEN_FIFO"
-		--qemu-arg -mon --qemu-arg chardev=screen,mode=control)
+		--qemu-arg -mon --qemu-arg "chardev=screen,mode=control")
 	SCREEN_ID=0
 	printf '%s\n' '{"execute": "qmp_capabilities"}' >&"$SCREEN_IN"
 }
@@ -34,7 +34,7 @@ screen_save() {
 	printf '{"execute": "screendump", "id": %d, "arguments": {"filename": "%s", "format": "%s"}}\n' \
 		"$SCREEN_ID" "$1" "$2" >&"$SCREEN_IN"
 	while read -r -t 30 -u "$SCREEN_OUT" answer; do
-		[[ $answer == *"\"id\": $SCREEN_ID"[,}\ ]* ]] || continue
+		[[ $answer =~ \"id\":\ ${SCREEN_ID}[^0-9] ]] || continue
 		[[ $answer != *'"error"'* ]] && return
 		printf 'screen: %s\n' "$answer" >&2
 		return 1

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Static inlines and macros of the kernel which Rust cannot call.
+ *
+ * One function for one C construct, in the manner of rust/helpers/; prefixed so
+ * that a kernel which gains the same helper does not clash. bindgen reads this
+ * file, src/helpers.c implements it.
+ */
+#ifndef _VMMEXP_HELPERS_H
+#define _VMMEXP_HELPERS_H
+
+#include <linux/dma-mapping.h>
+#include <linux/mm.h>
+#include <linux/scatterlist.h>
+#include <linux/shmem_fs.h>
+#include <linux/vmalloc.h>
+
+/* dma-direct.h, dma-map-ops.h, dma-mapping.h, swiotlb.h */
+bool vmmexp_helper_dev_is_dma_coherent(struct device *dev);
+bool vmmexp_helper_dma_is_direct(struct device *dev);
+bool vmmexp_helper_dma_reaches(struct device *dev, phys_addr_t phys, size_t len);
+dma_addr_t vmmexp_helper_phys_to_dma(struct device *dev, phys_addr_t phys);
+int vmmexp_helper_dma_coerce_mask_and_coherent(struct device *dev, u64 mask);
+void vmmexp_helper_dma_forget_swiotlb(struct device *dev);
+void vmmexp_helper_dma_sync_single_for_cpu(struct device *dev, dma_addr_t addr,
+					   size_t len, enum dma_data_direction dir);
+void vmmexp_helper_dma_sync_single_for_device(struct device *dev, dma_addr_t addr,
+					      size_t len, enum dma_data_direction dir);
+int vmmexp_helper_dma_get_cache_alignment(void);
+unsigned int vmmexp_helper_dma_get_max_seg_size(struct device *dev);
+
+/* mm.h, page handling */
+unsigned long vmmexp_helper_page_to_pfn(struct page *page);
+struct page *vmmexp_helper_pfn_to_page(unsigned long pfn);
+unsigned long vmmexp_helper_task_size_max(void);
+unsigned long vmmexp_helper_totalram_pages(void);
+unsigned long vmmexp_helper_untagged_addr(unsigned long addr);
+void *vmmexp_helper_vmap(struct page **pages, unsigned int count);
+bool vmmexp_helper_vma_is_fsdax(struct vm_area_struct *vma);
+void vmmexp_helper_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,
+				vm_flags_t clear);
+
+/* memfd.h, shmem_fs.h, hugetlb.h */
+unsigned int vmmexp_helper_file_seals(struct file *file);
+
+/* sched.h */
+void vmmexp_helper_cond_resched(void);
+bool vmmexp_helper_fatal_signal_pending(void);
+
+/* scatterlist.h */
+phys_addr_t vmmexp_helper_sg_phys(struct scatterlist *sg);
+void vmmexp_helper_sg_set_page(struct scatterlist *sg, struct page *page,
+			       unsigned int len);
+void vmmexp_helper_sg_set_dma(struct scatterlist *sg, dma_addr_t addr,
+			      unsigned int len);
+
+#endif /* _VMMEXP_HELPERS_H */

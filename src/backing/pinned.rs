@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Memory of the calling process, pinned: which may be exported, and how it is gathered.
+
+use super::super::{
+    extent::Extent,
+    kernel_ext::{
+        cond_resched,
+        gup::{
+            self,
+            Locked,
+            PinnedPages,
+            Pinner,
+            UserMemory, //
+        },
+        vma::{
+            Kind,
+            SealableFile,
+            Vma, //
+        },
+    },
+    layout::{
+        Layout,
+        PageRange, //
+    },
+    reason::{
+        Failure,
+        Reason, //
+    },
+    uapi::*,
+};
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+/// How often the same page is brought in again when others keep taking it away.
+const MAX_TRIES: u32 = 16;
+
+/// Why memory of this kind and protection is not exported, if it is not. The order is that of
+/// how much a reason tells: what memory it is comes before how it is mapped.
+fn refusal(vma: &Vma<'_>, writable: bool) -> Option<Reason> {
+    let kind = vma.kind();
+    match kind {
+        Kind::PfnMap => Some(Reason::PfnMap),
+        Kind::SecretMem => Some(Reason::SecretMem),
+        Kind::FsDax => Some(Reason::FsDax),
+        _ if !vma.readable() => Some(Reason::NotReadable),
+        _ if !writable => None,
+        _ if !vma.writable() => Some(Reason::NotWritable),
+        _ if vma.executable() => Some(Reason::Executable),
+        Kind::File if vma.shared() => Some(Reason::WritableFile),
+        _ => None,
+    }
+}
+
+/// The bit by which the ABI names a kind of memory.
+fn kind_bit(kind: Kind) -> u32 {
+    match kind {
+        Kind::Anonymous => VMMEXP_KIND_ANON,
+        Kind::Shmem => VMMEXP_KIND_SHMEM,
+        Kind::Hugetlb => VMMEXP_KIND_HUGETLB,
+        Kind::File => VMMEXP_KIND_FILE,
+        Kind::Driver => VMMEXP_KIND_DRIVER,
+        Kind::SecretMem | Kind::FsDax | Kind::PfnMap => 0,
+    }
+}
+
+/// Memory of the calling process, pinned, and what was seen on the way.
+pub(crate) struct Gathered {
+    pinner: Pinner,
+    kinds: u32,
+    /// Files that must not be sealed against writing by the time everything is pinned.
+    files: KVVec<(SealableFile, u64)>,
+}
+
+impl Gathered {
+    /// Pins `ranges`, for writing if `writable`. May sleep for as long as it takes to bring the
+    /// memory in.
+    ///
+    /// Each batch of pages is checked and pinned under one hold of the mmap lock, so that no
+    /// munmap() or mprotect() comes between. A failure names the first offending page.
+    pub(crate) fn new(
+        ranges: &[PageRange],
+        layout: &Layout,
+        writable: bool,
+    ) -> Result<Self, Failure> {
+        let pages: u64 = ranges.iter().map(|range| range.pages).sum();
+        // CAST: The layout refuses more than this architecture can address.
+        let pinner = Pinner::new(pages as usize, writable).map_err(|_| Reason::NoMemory)?;
+        let mut this = Self {
+            pinner,
+            kinds: 0,
+            files: KVVec::new(),
+        };
+        let task = current!();
+        let memory = UserMemory::of(task).ok_or(Reason::NotUser)?;
+        for range in ranges {
+            this.gather(&memory, range, layout)?;
+        }
+        Ok(this)
+    }
+
+    fn gather(
+        &mut self,
+        memory: &UserMemory<'_>,
+        range: &PageRange,
+        layout: &Layout,
+    ) -> Result<(), Failure> {
+        // CAST: User addresses fit, and were checked to be such.
+        let mut addr = range.start as usize;
+        let end = addr + range.pages as usize * PAGE_SIZE;
+        let mut tries = 0;
+
+        while addr < end {
+            let at = layout.request_offset(self.pinner.len());
+            let fail = |reason| Err(Failure::at(reason, at));
+
+            if gup::fatal_signal_pending() {
+                return fail(Reason::Interrupted);
+            }
+            let locked = memory.lock();
+            match self.gather_batch(&locked, addr, end, at) {
+                Ok(pages) => {
+                    addr += pages * PAGE_SIZE;
+                    tries = 0;
+                }
+                Err(BatchError::NotPresent) if tries < MAX_TRIES => {
+                    tries += 1;
+                    if let Err(err) = locked.fault_in(addr, self.pinner.writable()) {
+                        return fail(match err {
+                            err if err == EINTR => Reason::Interrupted,
+                            err if err == ENOMEM => Reason::NoMemory,
+                            _ => Reason::Fault,
+                        });
+                    }
+                }
+                Err(BatchError::NotPresent) => return fail(Reason::NotPinnable),
+                Err(BatchError::Refused(reason)) => return fail(reason),
+            }
+            cond_resched();
+        }
+        Ok(())
+    }
+
+    /// Checks and pins pages from `addr` on: at least one, none at or beyond `end`.
+    fn gather_batch(
+        &mut self,
+        locked: &Locked<'_>,
+        addr: usize,
+        end: usize,
+        at: u64,
+    ) -> Result<usize, BatchError> {
+        let vma = locked
+            .vma(addr)
+            .ok_or(BatchError::Refused(Reason::Hole))?;
+        if let Some(reason) = refusal(&vma, self.pinner.writable()) {
+            return Err(BatchError::Refused(reason));
+        }
+        let pages = (vma.end().min(end) - addr) / PAGE_SIZE;
+        let got = locked.pin(addr, pages, &mut self.pinner).map_err(|err| {
+            match err {
+                err if err == EFAULT => BatchError::NotPresent,
+                err if err == EINTR => BatchError::Refused(Reason::Interrupted),
+                err if err == ENOMEM => BatchError::Refused(Reason::NoMemory),
+                _ => BatchError::Refused(Reason::NotPinnable),
+            }
+        })?;
+        self.kinds |= kind_bit(vma.kind());
+        if self.pinner.writable() {
+            self.note_file(&vma, at)
+                .map_err(|_| BatchError::Refused(Reason::NoMemory))?;
+        }
+        Ok(got)
+    }
+
+    fn note_file(&mut self, vma: &Vma<'_>, at: u64) -> Result {
+        if let Some(file) = vma.sealable_file() {
+            if self.files.last().is_none_or(|(last, _)| *last != file) {
+                self.files.push((file, at), GFP_KERNEL)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The kinds of memory found: `VMMEXP_KIND_*`.
+    pub(crate) fn kinds(&self) -> u32 {
+        self.kinds
+    }
+
+    /// The physically contiguous runs.
+    pub(crate) fn extents(&self) -> &[Extent] {
+        self.pinner.extents()
+    }
+
+    /// Refuses memory of files that are sealed against writing. To be called when everything is
+    /// pinned: a seal set by now is seen here, and setting one later fails because of the pins.
+    pub(crate) fn check_seals(&self) -> Result<(), Failure> {
+        match self.files.iter().find(|(file, _)| file.write_sealed()) {
+            Some(&(_, at)) => Err(Failure::at(Reason::Sealed, at)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the gathering.
+    pub(crate) fn finish(self) -> PinnedPages {
+        self.pinner.finish()
+    }
+}
+
+/// Why a batch was not pinned.
+enum BatchError {
+    /// The page could not be brought in with the mmap lock held.
+    NotPresent,
+    /// For good.
+    Refused(Reason),
+}

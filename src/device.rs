@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `/dev/vmmexp`: its files, and the way of an ioctl in and out.
+
+use super::{
+    export,
+    info,
+    kernel_ext::{
+        cache::Maintainer,
+        misc::MiscFile,
+        usercopy::{
+            self,
+            ReadError, //
+        },
+    },
+    reason::{
+        Failure,
+        Reason, //
+    },
+    sync,
+    uapi::{
+        self,
+        vmmexp_export,
+        vmmexp_info,
+        vmmexp_query,
+        vmmexp_revoke,
+        vmmexp_sync,
+        Request, //
+    },
+};
+use kernel::{
+    fs,
+    ioctl::_IOC_SIZE,
+    prelude::*, //
+};
+
+/// The device: what its files share.
+pub(crate) struct Device {
+    maintainer: Maintainer,
+}
+
+impl Device {
+    /// A device whose buffers' caches `maintainer` maintains.
+    pub(crate) fn new(maintainer: Maintainer) -> Self {
+        Self { maintainer }
+    }
+}
+
+/// An open `/dev/vmmexp`.
+pub(crate) struct File {
+    maintainer: Maintainer,
+    /// Opened for writing too. If not, only READ_ONLY exports can be made through it.
+    writable: bool,
+}
+
+impl File {
+    /// What maintains caches on this machine.
+    pub(crate) fn maintainer(&self) -> &Maintainer {
+        &self.maintainer
+    }
+
+    /// Whether buffers that can be written to may be exported through this file.
+    pub(crate) fn writable(&self) -> bool {
+        self.writable
+    }
+}
+
+impl MiscFile for File {
+    type Device = Device;
+
+    fn open(device: &Device, file: &fs::File) -> Result<Self> {
+        Ok(Self {
+            maintainer: device.maintainer.clone(),
+            writable: file.flags() & fs::file::flags::O_ACCMODE != fs::file::flags::O_RDONLY,
+        })
+    }
+
+    fn ioctl(&self, _file: &fs::File, cmd: u32, arg: usize) -> Result<isize> {
+        let call = Call {
+            addr: arg,
+            size: _IOC_SIZE(cmd),
+        };
+        match uapi::number(cmd) {
+            Some(vmmexp_export::NR) => call.answer(|r| export::export(self, r), export::publish),
+            Some(vmmexp_sync::NR) => call.answer(|r| sync::sync(r), drop),
+            Some(vmmexp_info::NR) => call.answer(|r| info::info(self, r), drop),
+            Some(vmmexp_query::NR) => call.answer(|r| info::query(r), drop),
+            Some(vmmexp_revoke::NR) => {
+                call.answer(|_: &mut vmmexp_revoke| Err(Reason::NoRevoke.into()), |()| ())
+            }
+            _ => Err(ENOTTY),
+        }
+    }
+}
+
+/// Where a caller has a request.
+struct Call {
+    addr: usize,
+    size: usize,
+}
+
+impl Call {
+    /// Reads the request, lets `handle` answer it in place and writes it back. What `handle`
+    /// returned goes to `publish` once nothing can fail any more, and is dropped if that is never.
+    fn answer<R: Request, T>(
+        &self,
+        handle: impl FnOnce(&mut R) -> Result<T, Failure>,
+        publish: impl FnOnce(T),
+    ) -> Result<isize> {
+        if self.size < R::SIZE_MIN {
+            return Err(EINVAL);
+        }
+        let mut request = R::default();
+        let outcome = match usercopy::read_struct_at(self.addr, self.size, &mut request) {
+            Ok(()) => handle(&mut request),
+            Err(ReadError::UnknownTail) => Err(Reason::UnknownTail.into()),
+            Err(ReadError::Fault) => return Err(EFAULT),
+        };
+        request.set_outcome(outcome.as_ref().map(|_| ()).map_err(|&failure| failure));
+        usercopy::write_struct_at(self.addr, self.size, &request)?;
+        match outcome {
+            Ok(value) => {
+                publish(value);
+                Ok(0)
+            }
+            Err(failure) => Err(Error::from_errno(-failure.errno)),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! EXPORT: from ranges to a dma-buf.
+//!
+//! In this order, and undone in reverse by drops: the request is checked, the memory is gathered,
+//! what was gathered is checked, seals are looked at, the dma-buf is made, a file descriptor is
+//! reserved. The caller of [`export`] then tells user space and calls [`publish`].
+
+use super::{
+    backing::pinned::Gathered,
+    buffer::{
+        Buffer,
+        Facts, //
+    },
+    device::File,
+    extent::{
+        self,
+        Extent, //
+    },
+    kernel_ext::{
+        self,
+        compat,
+        dma_buf::{
+            self,
+            Access,
+            DmaBuf, //
+        },
+        gup,
+        usercopy::{
+            self,
+            ReadError, //
+        },
+        PAGE_SHIFT,
+    },
+    layout::{
+        Layout,
+        PageRange, //
+    },
+    options::{
+        Options,
+        RawOptions, //
+    },
+    reason::{
+        Failure,
+        Reason, //
+    },
+    uapi::*,
+};
+use core::mem::size_of;
+use kernel::{
+    fs::file::{
+        flags::O_CLOEXEC,
+        FileDescriptorReservation, //
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice,
+        UserSliceReader, //
+    },
+};
+
+/// The most ranges in one call.
+pub(crate) const MAX_RANGES: u32 = 1024;
+
+/// The largest buffer, bytes. The extents of one with the worst scattering can still be counted
+/// in 32 bits.
+pub(crate) const MAX_SIZE: u64 = if cfg!(CONFIG_64BIT) {
+    1 << 40
+} else {
+    (isize::MAX as usize & !(PAGE_SIZE - 1)) as u64
+};
+
+/// The largest buffer that the kernel may map, bytes. A mapping that fails is a warning in the
+/// dma-buf core; where address space is scarce the large ones are not to be tried.
+fn max_vmap() -> u64 {
+    if cfg!(CONFIG_64BIT) {
+        (kernel_ext::total_ram_pages() as u64) << PAGE_SHIFT
+    } else {
+        32 << 20
+    }
+}
+
+/// A dma-buf that user space does not know of yet.
+pub(crate) struct Pending {
+    dma_buf: DmaBuf<Buffer>,
+    fd: FileDescriptorReservation,
+}
+
+/// Makes an exported dma-buf known to user space; nothing to do for a dry run.
+pub(crate) fn publish(pending: Option<Pending>) {
+    if let Some(Pending { dma_buf, fd }) = pending {
+        dma_buf.install(fd);
+    }
+}
+
+/// Exports what `request` asks for, and answers in it.
+pub(crate) fn export(
+    file: &File,
+    request: &mut vmmexp_export,
+) -> Result<Option<Pending>, Failure> {
+    clear_answers(request);
+    let options = check_options(file, request)?;
+    let (ranges, layout) = read_ranges(request, &options)?;
+
+    let gathered = Gathered::new(&ranges, &layout, !options.read_only)?;
+    check_extents(&options, &layout, gathered.extents())?;
+    gathered.check_seals()?;
+    let facts = Facts::new(&layout, gathered.extents(), gathered.kinds());
+    set_facts(request, &facts);
+    if options.dry_run {
+        return Ok(None);
+    }
+
+    let exporter = Buffer {
+        facts,
+        export_flags: request.flags,
+    };
+    let dma_buf = DmaBuf::export(
+        exporter,
+        gathered.finish(),
+        &dma_buf::Options {
+            access: if options.read_only {
+                Access::ReadOnly
+            } else {
+                Access::ReadWrite
+            },
+            vmap: facts.size <= max_vmap(),
+            name: options.name(),
+            maintainer: file.maintainer().clone(),
+            module: compat::this_module(),
+        },
+    )
+    .map_err(|err| failed(Reason::ExportFailed, err))?;
+    let fd_flags = if options.cloexec { O_CLOEXEC } else { 0 };
+    let fd = FileDescriptorReservation::get_unused_fd_flags(fd_flags)
+        .map_err(|err| failed(Reason::NoFd, err))?;
+    // CAST: File descriptors are positive `int`s.
+    request.fd = fd.reserved_fd() as i32;
+    Ok(Some(Pending { dma_buf, fd }))
+}
+
+/// A failure for `reason` with the errno of `err`.
+fn failed(reason: Reason, err: Error) -> Failure {
+    let reason = if err == ENOMEM {
+        Reason::NoMemory
+    } else {
+        reason
+    };
+    Failure {
+        reason,
+        errno: -err.to_errno(),
+        offset: 0,
+    }
+}
+
+/// Leaves nothing in the answers that the caller could take for one.
+fn clear_answers(request: &mut vmmexp_export) {
+    request.fd = -1;
+    request.size = 0;
+    request.data_offset = 0;
+    request.data_size = 0;
+    request.nr_segs = 0;
+    request.kinds = 0;
+    request.alignment = 0;
+}
+
+fn set_facts(request: &mut vmmexp_export, facts: &Facts) {
+    request.size = facts.size;
+    request.data_offset = facts.data_offset;
+    request.data_size = facts.data_size;
+    request.nr_segs = facts.nr_segs;
+    request.kinds = facts.kinds;
+    request.alignment = facts.alignment;
+}
+
+fn check_options(file: &File, request: &vmmexp_export) -> Result<Options, Failure> {
+    let options = Options::check(
+        &RawOptions {
+            flags: request.flags,
+            pad: request.pad,
+            fd_flags: request.fd_flags,
+            event_fd: request.event_fd,
+            max_segs: request.max_segs,
+            phys_bits: request.phys_bits,
+            name: request.name.map(|byte| byte as u8),
+        },
+        O_CLOEXEC,
+    )?;
+    if options.eventfd.is_some() {
+        return Err(Reason::NoEvents.into());
+    }
+    if !options.read_only && !file.writable() {
+        return Err(Reason::ReadOnly.into());
+    }
+    Ok(options)
+}
+
+/// Whether the elements of an array of `T`, `size` bytes each, can be read.
+pub(crate) fn element_size_fits<T>(size: u32) -> bool {
+    let size = size as usize;
+    (size_of::<T>()..=PAGE_SIZE).contains(&size) && size % 8 == 0
+}
+
+/// A reader of an array of `count` elements of `size` bytes at `addr` in user space.
+pub(crate) fn array_reader(addr: u64, count: u32, size: u32) -> Result<UserSliceReader, Failure> {
+    let addr = usize::try_from(addr).map_err(|_| Reason::ArrayFault)?;
+    // No overflow: counts and sizes were checked to be small.
+    let len = count as usize * size as usize;
+    Ok(UserSlice::new(UserPtr::from_addr(addr), len).reader())
+}
+
+/// Reads and checks all ranges.
+fn read_ranges(
+    request: &vmmexp_export,
+    options: &Options,
+) -> Result<(KVVec<PageRange>, Layout), Failure> {
+    if !element_size_fits::<vmmexp_range>(request.range_size) {
+        return Err(Reason::ElementSize.into());
+    }
+    match request.nr_ranges {
+        0 => return Err(Reason::NoRanges.into()),
+        1..=MAX_RANGES => {}
+        _ => return Err(Reason::TooManyRanges.into()),
+    }
+    let mut reader = array_reader(request.ranges, request.nr_ranges, request.range_size)?;
+    let mut ranges = KVVec::with_capacity(request.nr_ranges as usize, GFP_KERNEL)
+        .map_err(|_| Reason::NoMemory)?;
+    let mut layout = Layout::new(PAGE_SHIFT, MAX_SIZE, options.unaligned);
+
+    for _ in 0..request.nr_ranges {
+        let at = layout.data_size();
+        let mut range = vmmexp_range::default();
+        usercopy::read_struct(&mut reader, request.range_size as usize, &mut range).map_err(
+            |err| match err {
+                ReadError::Fault => Failure::at(Reason::ArrayFault, at),
+                ReadError::UnknownTail => Failure::at(Reason::UnknownTail, at),
+            },
+        )?;
+        check_range_flags(&range).map_err(|reason| Failure::at(reason, at))?;
+        let pages = layout.add(
+            gup::untagged(range.start),
+            range.len,
+            gup::user_space_end(),
+        )?;
+        ranges
+            .push_within_capacity(pages)
+            .map_err(|_| Reason::NoMemory)?;
+    }
+    Ok((ranges, layout))
+}
+
+fn check_range_flags(range: &vmmexp_range) -> Result<(), Reason> {
+    if range.flags & !VMMEXP_RANGE_REGION != 0 {
+        Err(Reason::Flags)
+    } else if range.flags & VMMEXP_RANGE_REGION != 0 {
+        Err(Reason::NoRegions)
+    } else if range.region_fd != 0 {
+        Err(Reason::Padding)
+    } else {
+        Ok(())
+    }
+}
+
+/// Checks what the caller demands of the memory.
+fn check_extents(options: &Options, layout: &Layout, extents: &[Extent]) -> Result<(), Failure> {
+    if let Some(max) = options.max_segs {
+        if let Some(extent) = extents.get(max as usize) {
+            return Err(Failure::at(
+                Reason::MaxSegs,
+                layout.request_offset(extent.first),
+            ));
+        }
+    }
+    if let Some(bits) = options.phys_bits {
+        if let Some(index) = extent::first_above(extents, PAGE_SHIFT, bits) {
+            return Err(Failure::at(Reason::PhysBits, layout.request_offset(index)));
+        }
+    }
+    Ok(())
+}

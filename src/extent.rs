@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Physically contiguous runs of pages, and arithmetic over lists of them.
+//!
+//! Pure: no pointer is followed and nothing of the kernel is called, so the host's `cargo test`
+//! covers this file (`tests/host`). Page size enters as `shift`, the base-2 logarithm of it.
+
+/// A physically contiguous run of pages of a buffer.
+///
+/// A list of extents describes a buffer if the `first` of each is the sum of the `pages` before
+/// it; the functions below take such lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Page frame number of its first page.
+    pub(crate) pfn: usize,
+    /// Number of pages, at least one.
+    pub(crate) pages: usize,
+    /// Index in the buffer of its first page.
+    pub(crate) first: usize,
+}
+
+impl Extent {
+    /// The index in the buffer one past its last page.
+    pub(crate) fn end(&self) -> usize {
+        self.first + self.pages
+    }
+
+    /// The physical address of its first byte.
+    pub(crate) fn phys(&self, shift: u32) -> u64 {
+        (self.pfn as u64) << shift
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn bytes(&self, shift: u32) -> u64 {
+        (self.pages as u64) << shift
+    }
+
+    /// The page frame number of page `index` of the buffer, which must be one of this extent's.
+    pub(crate) fn pfn_of(&self, index: usize) -> usize {
+        self.pfn + (index - self.first)
+    }
+}
+
+/// The extent which holds page `index` of the buffer.
+pub(crate) fn find(extents: &[Extent], index: usize) -> Option<&Extent> {
+    let after = extents.partition_point(|extent| extent.first <= index);
+    let extent = extents.get(after.checked_sub(1)?)?;
+    (index < extent.end()).then_some(extent)
+}
+
+/// The number of pages of a buffer.
+pub(crate) fn page_count(extents: &[Extent]) -> usize {
+    extents.last().map_or(0, Extent::end)
+}
+
+/// The largest power of two, at most `cap`, dividing the start of every extent and the length of
+/// every extent but the last: what each border within the buffer is aligned to.
+pub(crate) fn alignment(extents: &[Extent], shift: u32, cap: u64) -> u64 {
+    let Some((last, others)) = extents.split_last() else {
+        return cap;
+    };
+    let bits = others.iter().fold(cap | last.phys(shift), |bits, extent| {
+        bits | extent.phys(shift) | extent.bytes(shift)
+    });
+    1 << bits.trailing_zeros()
+}
+
+/// The index of the first page which has a byte at or above `2^bits`, if any. `bits` of 64 and
+/// above is no limit.
+pub(crate) fn first_above(extents: &[Extent], shift: u32, bits: u32) -> Option<usize> {
+    let pfn_bits = bits.saturating_sub(shift);
+    if pfn_bits >= u64::BITS - shift {
+        return None;
+    }
+    let limit = if bits < shift { 0 } else { 1u64 << pfn_bits };
+    extents.iter().find_map(|extent| {
+        let below = limit.saturating_sub(extent.pfn as u64);
+        (below < extent.pages as u64).then(|| extent.first + below as usize)
+    })
+}
+
+/// A physically contiguous piece of a buffer, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Physical address of its first byte.
+    pub(crate) phys: u64,
+    /// Its length in bytes, at least one.
+    pub(crate) len: u64,
+}
+
+/// The pieces of at most `max` bytes each, in buffer order, which make up the `len` bytes from
+/// `offset` on.
+///
+/// The range must lie within the buffer and `max` must not be zero; what lies beyond the end of
+/// the buffer is left out.
+pub(crate) fn pieces(
+    extents: &[Extent],
+    shift: u32,
+    offset: u64,
+    len: u64,
+    max: u64,
+) -> impl Iterator<Item = Piece> + '_ {
+    let mut offset = offset;
+    let mut left = len;
+    let first = extents.partition_point(|extent| (extent.end() as u64) << shift <= offset);
+    let mut rest = &extents[first..];
+    core::iter::from_fn(move || {
+        let (extent, tail) = rest.split_first()?;
+        if left == 0 {
+            return None;
+        }
+        let into = offset - ((extent.first as u64) << shift);
+        let available = extent.bytes(shift) - into;
+        let len = left.min(available).min(max);
+        if len == available {
+            rest = tail;
+        }
+        offset += len;
+        left -= len;
+        Some(Piece {
+            phys: extent.phys(shift) + into,
+            len,
+        })
+    })
+}
+
+/// The number of pieces of at most `max` bytes that the whole buffer has: see [`pieces`].
+pub(crate) fn piece_count(extents: &[Extent], shift: u32, max: u64) -> u64 {
+    extents
+        .iter()
+        .map(|extent| extent.bytes(shift).div_ceil(max))
+        .sum()
+}

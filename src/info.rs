@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! INFO: what this machine can do. QUERY: what a buffer is, and who uses it.
+
+use super::{
+    buffer,
+    device::File,
+    export::{
+        element_size_fits,
+        MAX_RANGES,
+        MAX_SIZE, //
+    },
+    kernel_ext::cache,
+    reason::{
+        Failure,
+        Reason, //
+    },
+    uapi::*,
+};
+use kernel::page::PAGE_SIZE;
+
+/// What this kernel, architecture and module do: `VMMEXP_FEATURE_*`.
+fn features(file: &File) -> u64 {
+    [
+        (
+            cfg!(CONFIG_TRANSPARENT_HUGEPAGE),
+            u64::from(VMMEXP_FEATURE_THP),
+        ),
+        (
+            cfg!(CONFIG_HUGETLB_PAGE),
+            u64::from(VMMEXP_FEATURE_HUGETLB),
+        ),
+        (
+            file.maintainer().is_needed(),
+            u64::from(VMMEXP_FEATURE_CACHE_OPS),
+        ),
+        (cfg!(CONFIG_OF), u64::from(VMMEXP_FEATURE_OF)),
+    ]
+    .into_iter()
+    .filter(|&(has, _)| has)
+    .fold(0, |features, (_, feature)| features | feature)
+}
+
+/// Answers INFO.
+pub(crate) fn info(file: &File, request: &mut vmmexp_info) -> Result<(), Failure> {
+    if request.nr_regions != 0 && !element_size_fits::<vmmexp_region_info>(request.region_size) {
+        return Err(Reason::ElementSize.into());
+    }
+    if request.nr_regions == 0 && (request.regions != 0 || request.region_size != 0) {
+        return Err(Reason::NoRanges.into());
+    }
+    request.abi_version = VMMEXP_ABI_VERSION;
+    request.features = features(file);
+    // CAST: Both are small.
+    request.page_size = PAGE_SIZE as u32;
+    request.cache_align = cache::alignment() as u32;
+    request.max_ranges = MAX_RANGES;
+    request.max_size = MAX_SIZE;
+    // There are no carve-outs, and nothing is charged, as yet.
+    request.total_regions = 0;
+    request.charged = 0;
+    request.charge_left = u64::MAX;
+    Ok(())
+}
+
+/// Answers QUERY.
+pub(crate) fn query(request: &mut vmmexp_query) -> Result<(), Failure> {
+    if request.flags != 0 {
+        return Err(Reason::Flags.into());
+    }
+    let buffer = buffer::from_fd(request.fd)?;
+    let usage = buffer.usage();
+    let facts = &buffer.facts;
+
+    request.state = 0;
+    request.size = facts.size;
+    request.data_offset = facts.data_offset;
+    request.data_size = facts.data_size;
+    request.nr_segs = facts.nr_segs;
+    request.kinds = facts.kinds;
+    request.alignment = facts.alignment;
+    request.export_flags = buffer.export_flags;
+    request.attachments = usage.attachments;
+    request.device_mappings = usage.device_mappings;
+    request.cpu_mappings = usage.cpu_mappings;
+    request.kernel_mappings = u32::from(usage.kernel_mapping);
+    request.pad = 0;
+    Ok(())
+}

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! DMA mappings of page-backed extents.
+//!
+//! C headers: [`include/linux/dma-mapping.h`](srctree/include/linux/dma-mapping.h),
+//! [`include/linux/dma-direct.h`](srctree/include/linux/dma-direct.h),
+//! [`include/linux/scatterlist.h`](srctree/include/linux/scatterlist.h).
+//!
+//! # How an `sg_table` is made
+//!
+//! Each mapping has a table of its own; none is shared between devices, directions or mappings.
+//!
+//! - A device whose addresses are physical ones up to an offset (dma-direct) gets one entry for
+//!   each extent, split only below 4 GiB and at a segment size the driver itself has set: the
+//!   default of 64 KiB is not a limit that anyone means. Every entry is mapped by itself, so that
+//!   the length limit of `dma_map_sg()` does not come in.
+//! - Any other device gets entries split at `dma_get_max_seg_size()`; `dma_map_sgtable()` merges
+//!   what its IOMMU can make contiguous.
+
+use super::{
+    device_as_raw,
+    extent::{
+        self,
+        Extent, //
+    },
+    helpers,
+    PAGE_SHIFT, //
+};
+use kernel::{
+    bindings,
+    device::Device,
+    dma::DataDirection,
+    error::to_result,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// Returns the direction of the C API as that of the Rust API; `None` if it is not for transfer.
+pub(super) fn direction_from_raw(raw: bindings::dma_data_direction) -> Option<DataDirection> {
+    [
+        DataDirection::ToDevice,
+        DataDirection::FromDevice,
+        DataDirection::Bidirectional,
+    ]
+    .into_iter()
+    .find(|&direction| raw == bindings::dma_data_direction::from(direction))
+}
+
+/// Whether `dev` snoops the CPU's caches.
+pub(crate) fn is_coherent(dev: &Device) -> bool {
+    // SAFETY: The device is valid.
+    unsafe { helpers::vmmexp_helper_dev_is_dma_coherent(device_as_raw(dev)) }
+}
+
+/// Whether DMA addresses of `dev` are physical addresses up to an offset.
+fn is_direct(dev: &Device) -> bool {
+    // SAFETY: The device is valid.
+    unsafe { helpers::vmmexp_helper_dma_is_direct(device_as_raw(dev)) }
+}
+
+/// Whether `dev` reaches every byte of `extents` by itself: through an IOMMU, or because its DMA
+/// mask and its bus let it. Where it does not, mapping would copy through bounce buffers, which
+/// is not sharing, or fail with a warning.
+pub(super) fn reaches(dev: &Device, extents: &[Extent]) -> bool {
+    let raw = device_as_raw(dev);
+    if !is_direct(dev) {
+        // SAFETY: The device is valid.
+        return !unsafe { (*raw).dma_mask }.is_null();
+    }
+    extents.iter().all(|extent| {
+        // CAST: Memory that exists has physical addresses.
+        let phys = extent.phys(PAGE_SHIFT) as bindings::phys_addr_t;
+        let bytes = extent.pages << PAGE_SHIFT;
+        // SAFETY: The device is valid.
+        unsafe { helpers::vmmexp_helper_dma_reaches(raw, phys, bytes) }
+    })
+}
+
+/// The longest entry that `dev` takes, in bytes: a multiple of the page size below 4 GiB.
+fn max_entry(dev: &Device, direct: bool) -> u64 {
+    let raw = device_as_raw(dev);
+    let limit = if direct {
+        // SAFETY: The device is valid; its parameters live and stay as long as its driver, which
+        // is the caller or one of its callers, is bound.
+        let parms = unsafe { (*raw).dma_parms };
+        if parms.is_null() {
+            0
+        } else {
+            // SAFETY: As above.
+            unsafe { (*parms).max_segment_size }
+        }
+    } else {
+        // SAFETY: As above.
+        unsafe { helpers::vmmexp_helper_dma_get_max_seg_size(raw) }
+    };
+    let limit = if limit == 0 { u32::MAX } else { limit };
+    (u64::from(limit) & !(PAGE_SIZE as u64 - 1)).max(PAGE_SIZE as u64)
+}
+
+/// A mapping of extents for one device in one direction.
+///
+/// Dropping it unmaps, with the cache maintenance that the direction asks for.
+///
+/// # Invariants
+///
+/// - `table` is initialised and holds `table.nents` mapped entries.
+/// - The entries were mapped one by one if `direct`, else by `dma_map_sgtable()`, for `dev` in
+///   `direction` without attributes.
+#[repr(C)]
+pub(super) struct Mapping {
+    table: bindings::sg_table,
+    dev: ARef<Device>,
+    direction: DataDirection,
+    direct: bool,
+}
+
+impl Mapping {
+    /// Maps `extents` for `dev`. May sleep; caches are cleaned or invalidated as needed.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO`: the device does not [reach](reaches) the memory, or the DMA API refuses.
+    /// - `ENOMEM`: out of memory, or of IOMMU address space.
+    /// - `EINVAL`: more entries than a table can have.
+    ///
+    /// # Safety
+    ///
+    /// Every page of `extents` must have a `struct page`, those of an extent contiguous ones, and
+    /// stay allocated until the mapping is dropped. `dev` must be bound to a driver until then.
+    pub(super) unsafe fn new(
+        dev: &Device,
+        extents: &[Extent],
+        direction: DataDirection,
+    ) -> Result<KBox<Self>> {
+        if !reaches(dev, extents) {
+            return Err(EIO);
+        }
+        let direct = is_direct(dev);
+        let max = max_entry(dev, direct);
+        let count = u32::try_from(extent::piece_count(extents, PAGE_SHIFT, max))?;
+
+        let mut entries = Entries::new(count)?;
+        // SAFETY: The caller vouches for the pages; `count` is the number of pieces.
+        unsafe { entries.fill(extents, max) };
+        if direct {
+            // SAFETY: The entries have their pages, and the device was found to reach them.
+            unsafe { entries.map_each(dev, direction)? };
+        } else {
+            // SAFETY: The table is initialised and all of its entries have pages.
+            to_result(unsafe {
+                bindings::dma_map_sgtable(
+                    device_as_raw(dev),
+                    &mut entries.0,
+                    direction.into(),
+                    0,
+                )
+            })?;
+        }
+        // INVARIANT: The table was filled and mapped as told by `direct`. Should the allocation
+        // fail, the value, and with it the mapping, is dropped.
+        let mapping = Self {
+            table: entries.into_table(),
+            dev: dev.into(),
+            direction,
+            direct,
+        };
+        Ok(KBox::new(mapping, GFP_KERNEL)?)
+    }
+
+    /// Whether the device snoops the CPU's caches.
+    pub(super) fn is_coherent(&self) -> bool {
+        is_coherent(&self.dev)
+    }
+
+    /// Gives the mapping to the C side, as its table.
+    pub(super) fn into_raw(this: KBox<Self>) -> *mut bindings::sg_table {
+        // `table` is the first field.
+        KBox::into_raw(this).cast()
+    }
+
+    /// Takes a mapping back from the C side.
+    ///
+    /// # Safety
+    ///
+    /// `table` must come from [`Mapping::into_raw`] and not be used any more.
+    pub(super) unsafe fn from_raw(table: *mut bindings::sg_table) -> KBox<Self> {
+        // SAFETY: `table` is the first field of a `Mapping` in a box, says the caller.
+        unsafe { KBox::from_raw(table.cast()) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let dev = device_as_raw(&self.dev);
+        if self.direct {
+            // SAFETY: By the invariants `nents` entries are mapped, one by one, for this device.
+            unsafe { unmap_each(dev, self.table.sgl, self.table.nents, self.direction) };
+        } else {
+            // SAFETY: By the invariants the table was mapped by `dma_map_sgtable()` like this.
+            unsafe {
+                bindings::dma_unmap_sgtable(dev, &mut self.table, self.direction.into(), 0)
+            };
+        }
+        // SAFETY: The table is initialised, and nothing is mapped any more.
+        unsafe { bindings::sg_free_table(&mut self.table) };
+    }
+}
+
+/// An `sg_table` which nothing is mapped from.
+///
+/// # Invariants
+///
+/// The table is initialised.
+struct Entries(bindings::sg_table);
+
+impl Entries {
+    fn new(count: u32) -> Result<Self> {
+        let mut table = bindings::sg_table::default();
+        // SAFETY: `table` may be initialised; the call frees what it allocated if it fails.
+        to_result(unsafe { bindings::sg_alloc_table(&mut table, count, bindings::GFP_KERNEL) })?;
+        // INVARIANT: It is initialised now.
+        Ok(Self(table))
+    }
+
+    /// Sets page and length of every entry.
+    ///
+    /// # Safety
+    ///
+    /// `extents` must have as many pieces of at most `max` bytes as the table has entries, and
+    /// all pages a `struct page`.
+    unsafe fn fill(&mut self, extents: &[Extent], max: u64) {
+        let mut entry = self.0.sgl;
+        for piece in extent::pieces(extents, PAGE_SHIFT, 0, u64::MAX, max) {
+            // CAST: Pieces start at page borders of existing memory and are below 4 GiB.
+            let (pfn, len) = ((piece.phys >> PAGE_SHIFT) as usize, piece.len as u32);
+            // SAFETY: The page exists and there is an entry for each piece, says the caller.
+            // `sg_next()` returns null behind the last one only.
+            unsafe {
+                let page = helpers::vmmexp_helper_pfn_to_page(pfn);
+                helpers::vmmexp_helper_sg_set_page(entry, page, len);
+                entry = bindings::sg_next(entry);
+            }
+        }
+    }
+
+    /// Maps every entry by itself; on failure none is.
+    ///
+    /// # Safety
+    ///
+    /// Every entry must have its page, and `dev` must reach it directly.
+    unsafe fn map_each(&mut self, dev: &Device, direction: DataDirection) -> Result {
+        let raw = device_as_raw(dev);
+        let mut entry = self.0.sgl;
+        for mapped in 0..self.0.orig_nents {
+            // SAFETY: The entry is one of the table's and has a page. `dev` reaches it.
+            let (addr, len) = unsafe {
+                let len = (*entry).length;
+                (
+                    bindings::dma_map_phys(
+                        raw,
+                        helpers::vmmexp_helper_sg_phys(entry),
+                        len as usize,
+                        direction.into(),
+                        0,
+                    ),
+                    len,
+                )
+            };
+            if addr == bindings::dma_addr_t::MAX {
+                // `DMA_MAPPING_ERROR`.
+                // SAFETY: So many entries were mapped by this loop.
+                unsafe { unmap_each(raw, self.0.sgl, mapped, direction) };
+                return Err(EIO);
+            }
+            // SAFETY: The entry is one of the table's.
+            unsafe {
+                helpers::vmmexp_helper_sg_set_dma(entry, addr, len);
+                entry = bindings::sg_next(entry);
+            }
+        }
+        self.0.nents = self.0.orig_nents;
+        Ok(())
+    }
+
+    fn into_table(self) -> bindings::sg_table {
+        let table = self.0;
+        core::mem::forget(self);
+        table
+    }
+}
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        // SAFETY: The table is initialised, and nothing is mapped from it.
+        unsafe { bindings::sg_free_table(&mut self.0) };
+    }
+}
+
+/// Unmaps the first `count` entries from `entry` on.
+///
+/// # Safety
+///
+/// They must have been mapped by `dma_map_phys()` for `dev` in `direction` without attributes, be
+/// so still, and not be used any more.
+unsafe fn unmap_each(
+    dev: *mut bindings::device,
+    mut entry: *mut bindings::scatterlist,
+    count: u32,
+    direction: DataDirection,
+) {
+    for _ in 0..count {
+        // SAFETY: By the contract of this function.
+        unsafe {
+            bindings::dma_unmap_phys(
+                dev,
+                bindings::sg_dma_address(entry),
+                bindings::sg_dma_len(entry) as usize,
+                direction.into(),
+                0,
+            );
+            entry = bindings::sg_next(entry);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `struct dma_buf_ops`: what the dma-buf core calls.
+
+use super::{
+    super::{
+        cache::Side,
+        dma::{
+            self,
+            Mapping, //
+        },
+        vmap, //
+    },
+    mmap,
+    Exporter,
+    Memory,
+    Shared, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings,
+    device::Device,
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
+
+/// The operations of an exporter's dma-bufs.
+///
+/// Two tables, as a dma-buf that the kernel must not map is one whose operations lack `vmap`: the
+/// core refuses that quietly, where an error from `vmap` would be a warning.
+pub(crate) struct Ops<T: Exporter> {
+    with_vmap: bindings::dma_buf_ops,
+    without_vmap: bindings::dma_buf_ops,
+    _exporter: PhantomData<fn(T)>,
+}
+
+impl<T: Exporter> Ops<T> {
+    /// The tables, to be put in a `static`.
+    pub(crate) const fn new() -> Self {
+        Self {
+            with_vmap: Self::build(true),
+            without_vmap: Self::build(false),
+            _exporter: PhantomData,
+        }
+    }
+
+    const fn build(vmap: bool) -> bindings::dma_buf_ops {
+        bindings::dma_buf_ops {
+            map_dma_buf: Some(Self::map_dma_buf),
+            unmap_dma_buf: Some(Self::unmap_dma_buf),
+            release: Some(Self::release),
+            begin_cpu_access: Some(Self::begin_cpu_access),
+            end_cpu_access: Some(Self::end_cpu_access),
+            mmap: Some(Self::mmap),
+            vmap: if vmap { Some(Self::vmap) } else { None },
+            vunmap: if vmap { Some(Self::vunmap) } else { None },
+            ..pin_init::zeroed()
+        }
+    }
+
+    pub(super) fn table(&'static self, vmap: bool) -> *const bindings::dma_buf_ops {
+        if vmap {
+            &self.with_vmap
+        } else {
+            &self.without_vmap
+        }
+    }
+
+    pub(super) fn is_of(&'static self, ops: *const bindings::dma_buf_ops) -> bool {
+        ops == self.table(true) || ops == self.table(false)
+    }
+
+    /// # Safety
+    ///
+    /// `dmabuf` must be a valid dma-buf with these operations, and not be released for `'a`.
+    unsafe fn shared<'a>(dmabuf: *mut bindings::dma_buf) -> &'a Shared<T> {
+        // SAFETY: `priv` of a dma-buf with these operations is a `Shared<T>` until `release`.
+        unsafe { &*(*dmabuf).priv_.cast::<Shared<T>>() }
+    }
+
+    /// # Safety
+    ///
+    /// `attachment` must be one of a dma-buf with these operations, whose reservation lock is held.
+    unsafe extern "C" fn map_dma_buf(
+        attachment: *mut bindings::dma_buf_attachment,
+        direction: bindings::dma_data_direction,
+    ) -> *mut bindings::sg_table {
+        // SAFETY: An attachment holds its dma-buf.
+        let shared = unsafe { Self::shared((*attachment).dmabuf) };
+        // SAFETY: The importer keeps its device for as long as the attachment.
+        let dev = unsafe { Device::from_raw((*attachment).dev) };
+        let Some(direction) = dma::direction_from_raw(direction) else {
+            return EINVAL.to_ptr();
+        };
+        if !shared.access.allows_dma(direction) {
+            return EACCES.to_ptr();
+        }
+        let extents = shared.memory.extents();
+        if !dma::reaches(dev, extents) {
+            shared.exporter.unreachable(dev);
+            return EIO.to_ptr();
+        }
+        // SAFETY: The pages are as `Mapping::new` wants them by the contract of `Memory`, and stay
+        // until `release`, before which the importer has to unmap. It also has to be bound to its
+        // device for as long as it has a mapping.
+        match unsafe { Mapping::new(dev, extents, direction) } {
+            Ok(mapping) => {
+                shared.mappings.add(1, Relaxed);
+                if !mapping.is_coherent() {
+                    shared.noncoherent.add(1, Relaxed);
+                }
+                Mapping::into_raw(mapping)
+            }
+            Err(err) => err.to_ptr(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `table` must come from [`Self::map_dma_buf`] for this `attachment`, and not be used any
+    /// more. The reservation lock must be held.
+    unsafe extern "C" fn unmap_dma_buf(
+        attachment: *mut bindings::dma_buf_attachment,
+        table: *mut bindings::sg_table,
+        _direction: bindings::dma_data_direction,
+    ) {
+        // SAFETY: An attachment holds its dma-buf.
+        let shared = unsafe { Self::shared((*attachment).dmabuf) };
+        // SAFETY: The table is from `map_dma_buf`, and the importer gives it up.
+        let mapping = unsafe { Mapping::from_raw(table) };
+
+        shared.mappings.add(-1, Relaxed);
+        if !mapping.is_coherent() {
+            shared.noncoherent.add(-1, Relaxed);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `dmabuf` must be a dma-buf with these operations that nothing refers to any more.
+    unsafe extern "C" fn release(dmabuf: *mut bindings::dma_buf) {
+        // SAFETY: `priv` is from `KBox::into_raw` in `export`. The core calls this once.
+        drop(unsafe { KBox::from_raw((*dmabuf).priv_.cast::<Shared<T>>()) });
+    }
+
+    /// # Safety
+    ///
+    /// `dmabuf` must be a valid dma-buf with these operations.
+    unsafe fn cpu_access(
+        dmabuf: *mut bindings::dma_buf,
+        direction: bindings::dma_data_direction,
+        side: Side,
+    ) -> c_int {
+        // SAFETY: The caller holds the dma-buf.
+        let shared = unsafe { Self::shared(dmabuf) };
+        let Some(direction) = dma::direction_from_raw(direction) else {
+            return EINVAL.to_errno();
+        };
+        if !shared.access.allows_cpu(direction) {
+            return EACCES.to_errno();
+        }
+        shared.sync_all(direction, side);
+        0
+    }
+
+    /// # Safety
+    ///
+    /// `dmabuf` must be a valid dma-buf with these operations.
+    unsafe extern "C" fn begin_cpu_access(
+        dmabuf: *mut bindings::dma_buf,
+        direction: bindings::dma_data_direction,
+    ) -> c_int {
+        // SAFETY: As demanded of our caller.
+        unsafe { Self::cpu_access(dmabuf, direction, Side::Cpu) }
+    }
+
+    /// # Safety
+    ///
+    /// `dmabuf` must be a valid dma-buf with these operations.
+    unsafe extern "C" fn end_cpu_access(
+        dmabuf: *mut bindings::dma_buf,
+        direction: bindings::dma_data_direction,
+    ) -> c_int {
+        // SAFETY: As demanded of our caller.
+        unsafe { Self::cpu_access(dmabuf, direction, Side::Device) }
+    }
+
+    /// # Safety
+    ///
+    /// `dmabuf` must be a valid dma-buf with these operations, `vma` a new VMA of its file.
+    unsafe extern "C" fn mmap(
+        dmabuf: *mut bindings::dma_buf,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        // SAFETY: The VMA holds the file, and with it the dma-buf.
+        let shared = unsafe { Self::shared(dmabuf) };
+        // SAFETY: The VMA is new, and its file keeps `shared`.
+        match unsafe { mmap::mmap(shared, vma) } {
+            Ok(()) => 0,
+            Err(err) => err.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `dmabuf` must be a valid dma-buf with these operations, its reservation lock held, and
+    /// `map` valid for writing.
+    unsafe extern "C" fn vmap(
+        dmabuf: *mut bindings::dma_buf,
+        map: *mut bindings::iosys_map,
+    ) -> c_int {
+        // SAFETY: The caller holds the dma-buf.
+        let shared = unsafe { Self::shared(dmabuf) };
+        // SAFETY: The pages have `struct page`s and stay until `release`. The core calls `vunmap`
+        // before that, or leaks the mapping with a warning, and only maps once at a time.
+        match unsafe { vmap::vmap(shared.memory.extents()) } {
+            Ok(addr) => {
+                let mut new = bindings::iosys_map::default();
+                new.__bindgen_anon_1.vaddr = addr.as_ptr();
+                // SAFETY: The core passes a place for the result.
+                unsafe { map.write(new) };
+                0
+            }
+            Err(err) => err.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `map` must come from [`Self::vmap`] and not be used any more.
+    unsafe extern "C" fn vunmap(_dmabuf: *mut bindings::dma_buf, map: *mut bindings::iosys_map) {
+        // SAFETY: `map` is what `vmap` wrote.
+        let addr = unsafe { (*map).__bindgen_anon_1.vaddr };
+        if let Some(addr) = NonNull::new(addr) {
+            // SAFETY: The address is from `vmap::vmap`, and the core gives it up.
+            unsafe { vmap::vunmap(addr) };
+        }
+    }
+}

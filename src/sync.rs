@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! SYNC: cache maintenance around CPU access.
+
+use super::{
+    buffer::{
+        self,
+        Buffer, //
+    },
+    export::{
+        array_reader,
+        element_size_fits,
+        MAX_RANGES, //
+    },
+    kernel_ext::{
+        cache::Side,
+        dma_buf::{
+            Access,
+            DmaBuf, //
+        },
+        usercopy::{
+            self,
+            ReadError, //
+        },
+    },
+    reason::{
+        Failure,
+        Reason, //
+    },
+    uapi::*,
+};
+use kernel::{
+    dma::DataDirection,
+    prelude::*, //
+};
+
+/// A checked piece of a buffer.
+struct Piece {
+    offset: u64,
+    len: u64,
+}
+
+/// Does what `request` asks for.
+pub(crate) fn sync(request: &mut vmmexp_sync) -> Result<(), Failure> {
+    if request.flags & !(VMMEXP_SYNC_RW | VMMEXP_SYNC_END) != 0 {
+        return Err(Reason::Flags.into());
+    }
+    if request.pad != 0 {
+        return Err(Reason::Padding.into());
+    }
+    let direction = match request.flags & VMMEXP_SYNC_RW {
+        VMMEXP_SYNC_READ => DataDirection::FromDevice,
+        VMMEXP_SYNC_WRITE => DataDirection::ToDevice,
+        VMMEXP_SYNC_RW => DataDirection::Bidirectional,
+        _ => return Err(Reason::SyncDirection.into()),
+    };
+    let writes = request.flags & VMMEXP_SYNC_WRITE != 0;
+    let buffer = buffer::from_fd(request.fd)?;
+    if writes && buffer.access() == Access::ReadOnly {
+        return Err(Reason::ReadOnly.into());
+    }
+    let pieces = read_pieces(request, &buffer)?;
+
+    let side = if request.flags & VMMEXP_SYNC_END != 0 {
+        Side::Device
+    } else {
+        // As `DMA_BUF_IOCTL_SYNC`: what devices are still at has to be over.
+        buffer.wait_for_devices(writes).map_err(|err| Failure {
+            reason: Reason::Interrupted,
+            errno: -err.to_errno(),
+            offset: 0,
+        })?;
+        Side::Cpu
+    };
+    for piece in &pieces {
+        buffer.sync(piece.offset, piece.len, direction, side);
+    }
+    Ok(())
+}
+
+/// Reads and checks all ranges; without any, all of the buffer is meant.
+fn read_pieces(request: &vmmexp_sync, buffer: &DmaBuf<Buffer>) -> Result<KVVec<Piece>, Failure> {
+    let mut pieces = KVVec::with_capacity(request.nr_ranges.clamp(1, MAX_RANGES) as usize, GFP_KERNEL)
+        .map_err(|_| Reason::NoMemory)?;
+    let size = buffer.facts.size;
+
+    if request.nr_ranges == 0 {
+        if request.ranges != 0 || request.range_size != 0 {
+            return Err(Reason::NoRanges.into());
+        }
+        let all = Piece {
+            offset: 0,
+            len: size,
+        };
+        pieces
+            .push_within_capacity(all)
+            .map_err(|_| Reason::NoMemory)?;
+        return Ok(pieces);
+    }
+    if !element_size_fits::<vmmexp_sync_range>(request.range_size) {
+        return Err(Reason::ElementSize.into());
+    }
+    if request.nr_ranges > MAX_RANGES {
+        return Err(Reason::TooManyRanges.into());
+    }
+    let mut reader = array_reader(request.ranges, request.nr_ranges, request.range_size)?;
+    for index in 0..u64::from(request.nr_ranges) {
+        let fail = |reason| Failure::at(reason, index);
+        let mut range = vmmexp_sync_range::default();
+        usercopy::read_struct(&mut reader, request.range_size as usize, &mut range).map_err(
+            |err| match err {
+                ReadError::Fault => fail(Reason::ArrayFault),
+                ReadError::UnknownTail => fail(Reason::UnknownTail),
+            },
+        )?;
+        if range.len == 0 {
+            return Err(fail(Reason::EmptyRange));
+        }
+        match range.offset.checked_add(range.len) {
+            Some(end) if end <= size => {}
+            _ => return Err(fail(Reason::SyncRange)),
+        }
+        pieces
+            .push_within_capacity(Piece {
+                offset: range.offset,
+                len: range.len,
+            })
+            .map_err(|_| fail(Reason::NoMemory))?;
+    }
+    Ok(pieces)
+}

@@ -11,7 +11,7 @@
  *   judge an answer	EXPECT_VMM_OK(), EXPECT_VMM_ERROR(), vmm_expect_shared()
  *			(harness only)
  *   look at a dma-buf	vmm_map(), vmm_dmabuf_size(), vmm_fdinfo()
- *   contents		vmm_fill(), vmm_mismatch()
+ *   contents		vmm_fill(), vmm_mismatch(), vmm_peek(), vmm_poke()
  *   another process	vmm_peer_*(): it gets dma-bufs by SCM_RIGHTS, maps them
  *			and compares or fills on request
  *   pins		vmm_pins(), vmm_pins_settle()
@@ -105,6 +105,10 @@ void vmm_fill(void *to, size_t len, __u64 offset, __u32 seed);
 /* Index of the first byte which is not the pattern's, -1 if there is none. */
 long long vmm_mismatch(const void *from, size_t len, __u64 offset,
 		       __u32 seed);
+
+/* Read and write one byte, now. */
+char vmm_peek(const void *addr);
+void vmm_poke(void *addr, char value);
 
 /*
  * Number of the page frame behind @addr, -1 if no page is present there, -2 if

@@ -334,9 +334,10 @@ static inline int vivid_load(void)
 		if (system("rmmod vivid"))
 			return -EBUSY;
 	}
-	return system("modprobe vivid n_devs=2 allocators=0,1 node_types=0x101,0x101 "
-		      "num_inputs=2,2 input_types=0xc,0xc num_outputs=1,1 output_types=1,1") ?
-		       -ENOENT : 0;
+	snprintf(text, sizeof(text), "modprobe vivid n_devs=2 allocators=0,1 %s %s",
+		 "node_types=0x101,0x101 num_inputs=2,2 input_types=0xc,0xc",
+		 "num_outputs=1,1 output_types=1,1");
+	return system(text) ? -ENOENT : 0;
 }
 
 struct video {

@@ -10,6 +10,7 @@
 #define _VMMEXP_HELPERS_H
 
 #include <linux/dma-mapping.h>
+#include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
 #include <linux/shmem_fs.h>

@@ -3,8 +3,7 @@
 //! `/dev/vmmexp`: its files, and the way of an ioctl in and out.
 
 use super::{
-    export,
-    info,
+    export, info,
     kernel_ext::{
         cache::Maintainer,
         misc::MiscFile,
@@ -82,12 +81,13 @@ impl MiscFile for File {
         };
         match uapi::number(cmd) {
             Some(vmmexp_export::NR) => call.answer(|r| export::export(self, r), export::publish),
-            Some(vmmexp_sync::NR) => call.answer(|r| sync::sync(r), drop),
+            Some(vmmexp_sync::NR) => call.answer(sync::sync, drop),
             Some(vmmexp_info::NR) => call.answer(|r| info::info(self, r), drop),
-            Some(vmmexp_query::NR) => call.answer(|r| info::query(r), drop),
-            Some(vmmexp_revoke::NR) => {
-                call.answer(|_: &mut vmmexp_revoke| Err(Reason::NoRevoke.into()), |()| ())
-            }
+            Some(vmmexp_query::NR) => call.answer(info::query, drop),
+            Some(vmmexp_revoke::NR) => call.answer(
+                |_: &mut vmmexp_revoke| Err(Reason::NoRevoke.into()),
+                |()| (),
+            ),
             _ => Err(ENOTTY),
         }
     }

@@ -18,8 +18,7 @@ use super::{
         Extent, //
     },
     kernel_ext::{
-        self,
-        compat,
+        self, compat,
         dma_buf::{
             self,
             Access,
@@ -96,10 +95,7 @@ pub(crate) fn publish(pending: Option<Pending>) {
 }
 
 /// Exports what `request` asks for, and answers in it.
-pub(crate) fn export(
-    file: &File,
-    request: &mut vmmexp_export,
-) -> Result<Option<Pending>, Failure> {
+pub(crate) fn export(file: &File, request: &mut vmmexp_export) -> Result<Option<Pending>, Failure> {
     clear_answers(request);
     let options = check_options(file, request)?;
     let (ranges, layout) = read_ranges(request, &options)?;
@@ -141,12 +137,12 @@ pub(crate) fn export(
     Ok(Some(Pending { dma_buf, fd }))
 }
 
-/// A failure for `reason` with the errno of `err`.
+/// A failure with the errno of `err`, for `reason` unless the errno tells better.
 fn failed(reason: Reason, err: Error) -> Failure {
-    let reason = if err == ENOMEM {
-        Reason::NoMemory
-    } else {
-        reason
+    let reason = match err {
+        err if err == ENOMEM => Reason::NoMemory,
+        err if err == EMFILE || err == ENFILE => Reason::NoFd,
+        _ => reason,
     };
     Failure {
         reason,
@@ -184,7 +180,7 @@ fn check_options(file: &File, request: &vmmexp_export) -> Result<Options, Failur
             event_fd: request.event_fd,
             max_segs: request.max_segs,
             phys_bits: request.phys_bits,
-            name: request.name.map(|byte| byte as u8),
+            name: request.name,
         },
         O_CLOEXEC,
     )?;
@@ -239,11 +235,7 @@ fn read_ranges(
             },
         )?;
         check_range_flags(&range).map_err(|reason| Failure::at(reason, at))?;
-        let pages = layout.add(
-            gup::untagged(range.start),
-            range.len,
-            gup::user_space_end(),
-        )?;
+        let pages = layout.add(gup::untagged(range.start), range.len, gup::user_space_end())?;
         ranges
             .push_within_capacity(pages)
             .map_err(|_| Reason::NoMemory)?;

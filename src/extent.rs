@@ -3,7 +3,8 @@
 //! Physically contiguous runs of pages, and arithmetic over lists of them.
 //!
 //! Pure: no pointer is followed and nothing of the kernel is called, so the host's `cargo test`
-//! covers this file (`tests/host`). Page size enters as `shift`, the base-2 logarithm of it.
+//! covers this file (`tests/host`). Page size enters as `shift`, the base-2 logarithm of it; 64-bit
+//! numbers are shifted and masked only, as 32-bit kernels have no division of them.
 
 /// A physically contiguous run of pages of a buffer.
 ///
@@ -124,10 +125,11 @@ pub(crate) fn pieces(
     })
 }
 
-/// The number of pieces of at most `max` bytes that the whole buffer has: see [`pieces`].
-pub(crate) fn piece_count(extents: &[Extent], shift: u32, max: u64) -> u64 {
+/// The number of [`pieces`] of at most `max` pages that the whole buffer has. `max` must not be
+/// zero.
+pub(crate) fn piece_count(extents: &[Extent], max: usize) -> usize {
     extents
         .iter()
-        .map(|extent| extent.bytes(shift).div_ceil(max))
+        .map(|extent| extent.pages.div_ceil(max))
         .sum()
 }

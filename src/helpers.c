@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
+#include <linux/cc_platform.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/hugetlb.h>
@@ -7,7 +8,6 @@
 #include <linux/sched/signal.h>
 #include <linux/swiotlb.h>
 #include <linux/uaccess.h>
-#include <linux/version.h>
 
 #include "vmmexp_helpers.h"
 
@@ -21,15 +21,22 @@ bool vmmexp_helper_dma_is_direct(struct device *dev)
 	return !use_dma_iommu(dev) && !get_dma_ops(dev);
 }
 
+/*
+ * What dma_capable() tells of memory that is not to be bounced. Itself it cannot
+ * be used on x86, where it needs force_dma_unencrypted(), which is not exported:
+ * guests with encrypted memory bounce everything.
+ */
 bool vmmexp_helper_dma_reaches(struct device *dev, phys_addr_t phys, size_t len)
 {
-	if (!dev->dma_mask || is_swiotlb_force_bounce(dev))
+	dma_addr_t addr, end;
+
+	if (!dev->dma_mask || is_swiotlb_force_bounce(dev) ||
+	    cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT))
 		return false;
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
-	return dma_capable(dev, phys_to_dma(dev, phys), len, true, 0);
-#else
-	return dma_capable(dev, phys_to_dma(dev, phys), len, true);
-#endif
+	addr = phys_to_dma(dev, phys);
+	end = addr + len - 1;
+	return addr != DMA_MAPPING_ERROR && end >= addr &&
+	       end <= min_not_zero(*dev->dma_mask, dev->bus_dma_limit);
 }
 
 dma_addr_t vmmexp_helper_phys_to_dma(struct device *dev, phys_addr_t phys)

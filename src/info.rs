@@ -26,10 +26,7 @@ fn features(file: &File) -> u64 {
             cfg!(CONFIG_TRANSPARENT_HUGEPAGE),
             u64::from(VMMEXP_FEATURE_THP),
         ),
-        (
-            cfg!(CONFIG_HUGETLB_PAGE),
-            u64::from(VMMEXP_FEATURE_HUGETLB),
-        ),
+        (cfg!(CONFIG_HUGETLB_PAGE), u64::from(VMMEXP_FEATURE_HUGETLB)),
         (
             file.maintainer().is_needed(),
             u64::from(VMMEXP_FEATURE_CACHE_OPS),

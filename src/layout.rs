@@ -47,8 +47,14 @@ impl Layout {
         }
     }
 
-    fn page_size(&self) -> u64 {
-        1 << self.shift
+    /// What is left of an address within its page.
+    fn mask(&self) -> u64 {
+        (1 << self.shift) - 1
+    }
+
+    /// `bytes` rounded up to whole pages, if that can be told in 64 bits.
+    fn round_up(&self, bytes: u64) -> Option<u64> {
+        Some(bytes.checked_add(self.mask())? & !self.mask())
     }
 
     /// Adds the next range and says which pages it covers.
@@ -57,7 +63,7 @@ impl Layout {
     /// in the request where the offending range starts.
     pub(crate) fn add(&mut self, start: u64, len: u64, limit: u64) -> Result<PageRange, Failure> {
         let at = self.data_size;
-        let mask = self.page_size() - 1;
+        let mask = self.mask();
         let failure = |reason| Err(Failure::at(reason, at));
 
         if len == 0 {
@@ -80,9 +86,6 @@ impl Layout {
         }
 
         let first_page = start & !mask;
-        // No overflow: `end <= limit`, and no space ends within the last page of 2^64 bytes;
-        // should one, the sum below is refused as too big.
-        let pages = (end - first_page).div_ceil(self.page_size());
         let data_offset = if is_first {
             start & mask
         } else {
@@ -91,10 +94,13 @@ impl Layout {
         let size = at
             .checked_add(len)
             .and_then(|data| data.checked_add(data_offset))
-            .and_then(|bytes| bytes.checked_next_multiple_of(self.page_size()));
-        match size {
-            Some(size) if size <= self.max_size => {}
-            _ => return failure(Reason::TooBig),
+            .and_then(|bytes| self.round_up(bytes));
+        let own_size = self.round_up(end - first_page);
+        let (Some(size), Some(own_size)) = (size, own_size) else {
+            return failure(Reason::TooBig);
+        };
+        if size > self.max_size {
+            return failure(Reason::TooBig);
         }
 
         self.ended_inside = ends_inside;
@@ -102,7 +108,7 @@ impl Layout {
         self.data_size = at + len;
         Ok(PageRange {
             start: first_page,
-            pages,
+            pages: own_size >> self.shift,
         })
     }
 
@@ -118,7 +124,8 @@ impl Layout {
 
     /// The size of the buffer: whole pages.
     pub(crate) fn size(&self) -> u64 {
-        (self.data_offset + self.data_size).next_multiple_of(self.page_size())
+        // No overflow: `add` has computed it before.
+        (self.data_offset + self.data_size + self.mask()) & !self.mask()
     }
 
     /// The offset in the request of the first requested byte of page `index` of the buffer.

@@ -80,8 +80,9 @@ pub(crate) fn sync(request: &mut vmmexp_sync) -> Result<(), Failure> {
 
 /// Reads and checks all ranges; without any, all of the buffer is meant.
 fn read_pieces(request: &vmmexp_sync, buffer: &DmaBuf<Buffer>) -> Result<KVVec<Piece>, Failure> {
-    let mut pieces = KVVec::with_capacity(request.nr_ranges.clamp(1, MAX_RANGES) as usize, GFP_KERNEL)
-        .map_err(|_| Reason::NoMemory)?;
+    let mut pieces =
+        KVVec::with_capacity(request.nr_ranges.clamp(1, MAX_RANGES) as usize, GFP_KERNEL)
+            .map_err(|_| Reason::NoMemory)?;
     let size = buffer.facts.size;
 
     if request.nr_ranges == 0 {

@@ -54,10 +54,12 @@ fn refusal(vma: &Vma<'_>, writable: bool) -> Option<Reason> {
     }
 }
 
-/// The bit by which the ABI names a kind of memory.
-fn kind_bit(kind: Kind) -> u32 {
-    match kind {
+/// The bit by which the ABI names what is in `vma`.
+fn kind_bit(vma: &Vma<'_>) -> u32 {
+    match vma.kind() {
         Kind::Anonymous => VMMEXP_KIND_ANON,
+        // A long-term pin, also one for reading, gives a private mapping pages of its own.
+        Kind::Shmem | Kind::File if !vma.shared() => VMMEXP_KIND_ANON,
         Kind::Shmem => VMMEXP_KIND_SHMEM,
         Kind::Hugetlb => VMMEXP_KIND_HUGETLB,
         Kind::File => VMMEXP_KIND_FILE,
@@ -151,22 +153,20 @@ impl Gathered {
         end: usize,
         at: u64,
     ) -> Result<usize, BatchError> {
-        let vma = locked
-            .vma(addr)
-            .ok_or(BatchError::Refused(Reason::Hole))?;
+        let vma = locked.vma(addr).ok_or(BatchError::Refused(Reason::Hole))?;
         if let Some(reason) = refusal(&vma, self.pinner.writable()) {
             return Err(BatchError::Refused(reason));
         }
         let pages = (vma.end().min(end) - addr) / PAGE_SIZE;
-        let got = locked.pin(addr, pages, &mut self.pinner).map_err(|err| {
-            match err {
+        let got = locked
+            .pin(addr, pages, &mut self.pinner)
+            .map_err(|err| match err {
                 err if err == EFAULT => BatchError::NotPresent,
                 err if err == EINTR => BatchError::Refused(Reason::Interrupted),
                 err if err == ENOMEM => BatchError::Refused(Reason::NoMemory),
                 _ => BatchError::Refused(Reason::NotPinnable),
-            }
-        })?;
-        self.kinds |= kind_bit(vma.kind());
+            })?;
+        self.kinds |= kind_bit(&vma);
         if self.pinner.writable() {
             self.note_file(&vma, at)
                 .map_err(|_| BatchError::Refused(Reason::NoMemory))?;

@@ -161,14 +161,17 @@ impl Caches {
             return;
         }
         let raw = device_as_raw(&self.maintainer.dev);
-        let start = offset & !(alignment() - 1);
-        let len = (offset + len).next_multiple_of(alignment()) - start;
+        // A power of two.
+        let mask = alignment() - 1;
+        let start = offset & !mask;
+        let len = ((offset + len + mask) & !mask) - start;
 
         for piece in extent::pieces(extents, PAGE_SHIFT, start, len, STEP) {
             // SAFETY: By the invariants, and the contract of this function, the piece lies within
             // a mapping of this device.
             unsafe {
-                let addr = helpers::vmmexp_helper_phys_to_dma(raw, piece.phys as _);
+                let addr =
+                    helpers::vmmexp_helper_phys_to_dma(raw, piece.phys as bindings::phys_addr_t);
                 let len = piece.len as usize;
                 match side {
                     Side::Cpu => helpers::vmmexp_helper_dma_sync_single_for_cpu(
@@ -204,7 +207,10 @@ impl Caches {
             unsafe {
                 bindings::dma_unmap_phys(
                     raw,
-                    helpers::vmmexp_helper_phys_to_dma(raw, extent.phys(PAGE_SHIFT) as _),
+                    helpers::vmmexp_helper_phys_to_dma(
+                        raw,
+                        extent.phys(PAGE_SHIFT) as bindings::phys_addr_t,
+                    ),
                     extent.pages << PAGE_SHIFT,
                     DataDirection::Bidirectional.into(),
                     bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong,

@@ -2,8 +2,7 @@
 
 //! What differs between the supported kernels, 7.2 and 7.3.
 //!
-//! `Kbuild` sets `VMMEXP_SINCE_7_3`; this file, and the version checks in `src/helpers.c`, are
-//! the only places that look.
+//! `Kbuild` sets `VMMEXP_SINCE_7_3`; this file is the only one that looks.
 
 use kernel::{
     device::Device,

@@ -31,7 +31,6 @@ use kernel::{
     device::Device,
     dma::DataDirection,
     error::to_result,
-    page::PAGE_SIZE,
     prelude::*,
     sync::aref::ARef, //
 };
@@ -77,8 +76,8 @@ pub(super) fn reaches(dev: &Device, extents: &[Extent]) -> bool {
     })
 }
 
-/// The longest entry that `dev` takes, in bytes: a multiple of the page size below 4 GiB.
-fn max_entry(dev: &Device, direct: bool) -> u64 {
+/// The longest entry that `dev` takes, in pages and below 4 GiB; zero if not even a page.
+fn max_entry_pages(dev: &Device, direct: bool) -> usize {
     let raw = device_as_raw(dev);
     let limit = if direct {
         // SAFETY: The device is valid; its parameters live and stay as long as its driver, which
@@ -95,7 +94,7 @@ fn max_entry(dev: &Device, direct: bool) -> u64 {
         unsafe { helpers::vmmexp_helper_dma_get_max_seg_size(raw) }
     };
     let limit = if limit == 0 { u32::MAX } else { limit };
-    (u64::from(limit) & !(PAGE_SIZE as u64 - 1)).max(PAGE_SIZE as u64)
+    limit as usize >> PAGE_SHIFT
 }
 
 /// A mapping of extents for one device in one direction.
@@ -120,7 +119,8 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// - `EIO`: the device does not [reach](reaches) the memory, or the DMA API refuses.
+    /// - `EIO`: the device does not [reach](reaches) the memory, takes less than a page at a time,
+    ///   or is refused by the DMA API.
     /// - `ENOMEM`: out of memory, or of IOMMU address space.
     /// - `EINVAL`: more entries than a table can have.
     ///
@@ -137,8 +137,11 @@ impl Mapping {
             return Err(EIO);
         }
         let direct = is_direct(dev);
-        let max = max_entry(dev, direct);
-        let count = u32::try_from(extent::piece_count(extents, PAGE_SHIFT, max))?;
+        let max = max_entry_pages(dev, direct);
+        if max == 0 {
+            return Err(EIO);
+        }
+        let count = u32::try_from(extent::piece_count(extents, max))?;
 
         let mut entries = Entries::new(count)?;
         // SAFETY: The caller vouches for the pages; `count` is the number of pieces.
@@ -149,12 +152,7 @@ impl Mapping {
         } else {
             // SAFETY: The table is initialised and all of its entries have pages.
             to_result(unsafe {
-                bindings::dma_map_sgtable(
-                    device_as_raw(dev),
-                    &mut entries.0,
-                    direction.into(),
-                    0,
-                )
+                bindings::dma_map_sgtable(device_as_raw(dev), &mut entries.0, direction.into(), 0)
             })?;
         }
         // INVARIANT: The table was filled and mapped as told by `direct`. Should the allocation
@@ -198,9 +196,7 @@ impl Drop for Mapping {
             unsafe { unmap_each(dev, self.table.sgl, self.table.nents, self.direction) };
         } else {
             // SAFETY: By the invariants the table was mapped by `dma_map_sgtable()` like this.
-            unsafe {
-                bindings::dma_unmap_sgtable(dev, &mut self.table, self.direction.into(), 0)
-            };
+            unsafe { bindings::dma_unmap_sgtable(dev, &mut self.table, self.direction.into(), 0) };
         }
         // SAFETY: The table is initialised, and nothing is mapped any more.
         unsafe { bindings::sg_free_table(&mut self.table) };
@@ -227,9 +223,10 @@ impl Entries {
     ///
     /// # Safety
     ///
-    /// `extents` must have as many pieces of at most `max` bytes as the table has entries, and
+    /// `extents` must have as many pieces of at most `max` pages as the table has entries, and
     /// all pages a `struct page`.
-    unsafe fn fill(&mut self, extents: &[Extent], max: u64) {
+    unsafe fn fill(&mut self, extents: &[Extent], max: usize) {
+        let max = (max as u64) << PAGE_SHIFT;
         let mut entry = self.0.sgl;
         for piece in extent::pieces(extents, PAGE_SHIFT, 0, u64::MAX, max) {
             // CAST: Pieces start at page borders of existing memory and are below 4 GiB.

@@ -24,7 +24,7 @@ use kernel::{
 };
 
 /// The base-2 logarithm of the page size.
-pub(crate) const PAGE_SHIFT: u32 = bindings::PAGE_SHIFT as u32;
+pub(crate) const PAGE_SHIFT: u32 = bindings::PAGE_SHIFT;
 
 /// Returns the C view of a device.
 ///

@@ -118,7 +118,7 @@ impl<'a> Vma<'a> {
         };
         if shmem {
             Kind::Shmem
-        } else if magic == bindings::SECRETMEM_MAGIC as c_ulong {
+        } else if magic == helpers::SECRETMEM_MAGIC as c_ulong {
             // `vma_is_secretmem()` is not exported.
             Kind::SecretMem
         } else if dax {

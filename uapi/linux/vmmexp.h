@@ -198,12 +198,13 @@ struct vmmexp_range {
 #define VMMEXP_EXPORT_EVENTFD		(1u << 3)
 
 /*
- * Kinds of memory found in a buffer, by what was mapped.
+ * Kinds of memory found in a buffer.
  *
- * ANON: private memory of the process (malloc, stack, MAP_ANONYMOUS)
+ * ANON: private memory of the process (malloc, stack, MAP_ANONYMOUS); private
+ *	mappings of files too, which an export gives pages of their own
  * SHMEM: memfd, tmpfs, shared anonymous and System V shared memory
  * HUGETLB: memory of hugetlbfs or MAP_HUGETLB
- * FILE: an ordinary file
+ * FILE: a shared mapping of an ordinary file
  * DRIVER: pages that another driver lent to the process
  * CARVEOUT: a carve-out region
  */
@@ -225,7 +226,9 @@ struct vmmexp_range {
  * @fd: out: the dma-buf's file descriptor; -1 with VMMEXP_EXPORT_DRY_RUN
  * @reason: out: &enum vmmexp_reason
  * @error_offset: out: on failure, offset of the first offending byte in the
- *	request as if its ranges were one; 0 where no byte is to blame
+ *	request as if its ranges were one; where a range itself is malformed, or
+ *	cannot be read from the array, the offset where it begins; 0 where none
+ *	of these is to blame
  * @size: out: size of the dma-buf in bytes, whole pages
  * @data_offset: out: where the first requested byte is in the dma-buf
  * @data_size: out: number of bytes requested

@@ -124,8 +124,7 @@ impl<T: Exporter> VmOps<T> {
 
         // SAFETY: The VMA is locked. The page frame is one of the memory's, which the dma-buf and
         // with it the VMA's file keeps; it is not a COW mapping, see `mmap`.
-        let result =
-            unsafe { bindings::vmf_insert_pfn(vma, address, extent.pfn_of(index)) };
+        let result = unsafe { bindings::vmf_insert_pfn(vma, address, extent.pfn_of(index)) };
         if result & VM_FAULT_ERROR != 0 {
             return result;
         }

@@ -290,9 +290,8 @@ impl<T: Exporter> DmaBuf<T> {
     /// Gives a new dma-buf its name, which ends with the first NUL, or the slice.
     fn set_name(&self, name: &[u8]) -> Result {
         // SAFETY: `name` may be read for its length.
-        let copy = unsafe {
-            bindings::kstrndup(name.as_ptr().cast(), name.len(), bindings::GFP_KERNEL)
-        };
+        let copy =
+            unsafe { bindings::kstrndup(name.as_ptr().cast(), name.len(), bindings::GFP_KERNEL) };
         if copy.is_null() {
             return Err(ENOMEM);
         }
@@ -371,7 +370,12 @@ impl<T: Exporter> DmaBuf<T> {
         };
         // SAFETY: The dma-buf and its reservation object are valid.
         let ret = unsafe {
-            bindings::dma_resv_wait_timeout((*self.ptr.as_ptr()).resv, usage, true, c_ulong::MAX >> 1)
+            bindings::dma_resv_wait_timeout(
+                (*self.ptr.as_ptr()).resv,
+                usage,
+                true,
+                c_ulong::MAX >> 1,
+            )
         };
         if ret < 0 {
             return Err(Error::from_errno(ret as c_int));

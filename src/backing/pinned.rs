@@ -113,6 +113,8 @@ impl Gathered {
         let mut addr = range.start as usize;
         let end = addr + range.pages as usize * PAGE_SIZE;
         let mut tries = 0;
+        // Why the page could not be brought in, until it is seen what is there by now.
+        let mut absent = None;
 
         while addr < end {
             let at = layout.request_offset(self.pinner.len());
@@ -126,18 +128,21 @@ impl Gathered {
                 Ok(pages) => {
                     addr += pages * PAGE_SIZE;
                     tries = 0;
+                    absent = None;
                 }
-                Err(BatchError::NotPresent) if tries < MAX_TRIES => {
-                    tries += 1;
-                    if let Err(err) = locked.fault_in(addr, self.pinner.writable()) {
-                        return fail(match err {
-                            err if err == EINTR => Reason::Interrupted,
-                            err if err == ENOMEM => Reason::NoMemory,
-                            _ => Reason::Fault,
-                        });
+                Err(BatchError::NotPresent) => {
+                    if let Some(reason) = absent {
+                        return fail(reason);
                     }
+                    tries += 1;
+                    absent = match locked.fault_in(addr, self.pinner.writable()) {
+                        Ok(()) if tries < MAX_TRIES => None,
+                        Ok(()) => Some(Reason::NotPinnable),
+                        Err(err) if err == EINTR => return fail(Reason::Interrupted),
+                        Err(err) if err == ENOMEM => return fail(Reason::NoMemory),
+                        Err(_) => Some(Reason::Fault),
+                    };
                 }
-                Err(BatchError::NotPresent) => return fail(Reason::NotPinnable),
                 Err(BatchError::Refused(reason)) => return fail(reason),
             }
             cond_resched();

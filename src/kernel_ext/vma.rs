@@ -75,9 +75,10 @@ impl<'a> Vma<'a> {
         self.has(flags::EXEC)
     }
 
-    /// Whether what is written to it reaches others who map the same file.
+    /// Whether it shows the pages of its file, and not copies of them (`MAP_SHARED`).
     pub(crate) fn shared(&self) -> bool {
-        self.has(flags::SHARED)
+        // VM_SHARED is missing where the file is not open for writing.
+        self.has(flags::MAYSHARE)
     }
 
     fn raw_file(&self) -> Option<NonNull<bindings::file>> {

@@ -366,18 +366,20 @@ int vmm_peer_start(struct vmm_peer *peer)
 {
 	pid_t parent = getpid();
 	int socks[2];
+	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks))
 		return -errno;
-	peer->pid = fork();
-	if (peer->pid < 0) {
+	/* Not into *peer: that may be memory which both processes share. */
+	pid = fork();
+	if (pid < 0) {
 		int err = errno;
 
 		close(socks[0]);
 		close(socks[1]);
 		return -err;
 	}
-	if (!peer->pid) {
+	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
 			_exit(1);
@@ -385,6 +387,7 @@ int vmm_peer_start(struct vmm_peer *peer)
 		peer_main(socks[1]);
 	}
 	close(socks[1]);
+	peer->pid = pid;
 	peer->sock = socks[0];
 	return 0;
 }

@@ -369,11 +369,11 @@ static inline int vivid_node(unsigned int instance, __u32 wanted)
 	return -ENODEV;
 }
 
-/* Set the control with that name, to the menu item @item or to @value. */
-static inline int video_control(int fd, const char *name, const char *item, int value)
+/* The control with that name; @value becomes the number of menu item @item. */
+static inline int video_find_control(int fd, const char *name, const char *item,
+				     struct v4l2_control *control)
 {
 	struct v4l2_queryctrl query = { .id = V4L2_CTRL_FLAG_NEXT_CTRL };
-	struct v4l2_control control;
 	int i;
 
 	while (!ioctl(fd, VIDIOC_QUERYCTRL, &query)) {
@@ -384,24 +384,31 @@ static inline int video_control(int fd, const char *name, const char *item, int 
 	if (strcmp((char *)query.name, name))
 		return -ENOENT;
 
-	for (i = 0; item && i <= query.maximum; i++) {
+	for (i = 0; i <= query.maximum; i++) {
 		struct v4l2_querymenu menu = { .id = query.id, .index = i };
 
 		if (!ioctl(fd, VIDIOC_QUERYMENU, &menu) && !strcmp((char *)menu.name, item))
 			break;
 	}
-	if (item && i > query.maximum)
-		return -ENOENT;
-	control = (struct v4l2_control){ .id = query.id, .value = item ? i : value };
-	return vmm_ioctl(fd, VIDIOC_S_CTRL, &control);
+	*control = (struct v4l2_control){ .id = query.id, .value = i };
+	return i <= query.maximum ? 0 : -ENOENT;
+}
+
+/* Set a control to a menu item, both by name. */
+static inline int video_control(int fd, const char *name, const char *item)
+{
+	struct v4l2_control control;
+	int ret = video_find_control(fd, name, item, &control);
+
+	return ret ? ret : vmm_ioctl(fd, VIDIOC_S_CTRL, &control);
 }
 
 /* A picture that is the same in every frame. */
 static inline int vivid_pattern(const struct video *video, const char *pattern)
 {
-	int ret = video_control(video->fd, "OSD Text Mode", "None", 0);
+	int ret = video_control(video->fd, "OSD Text Mode", "None");
 
-	return ret ? ret : video_control(video->fd, "Test Pattern", pattern, 0);
+	return ret ? ret : video_control(video->fd, "Test Pattern", pattern);
 }
 
 static inline int video_format(struct video *video)
@@ -483,14 +490,35 @@ static inline int vivid_output_open(struct video *video, unsigned int instance)
 	return ret ? ret : video_format(video);
 }
 
-/* Plug the HDMI input into the same instance's output, or unplug it. */
+/*
+ * Plug the HDMI input into the same instance's output, or unplug it.
+ *
+ * The control starts a work item that updates the menus of all inputs; when it
+ * looks at the control while that is being set it takes the new item for
+ * somebody else's and resets the control. So look whether the plug holds.
+ */
 static inline int vivid_loop(const struct video *video, unsigned int instance, bool on)
 {
+	struct v4l2_control wanted, now;
 	char input[48], output[48];
+	int tries, ret;
 
 	snprintf(input, sizeof(input), "HDMI %03u-0 Is Connected To", instance);
 	snprintf(output, sizeof(output), "Output HDMI %03u-0", instance);
-	return video_control(video->fd, input, on ? output : "Test Pattern Generator", 0);
+	for (tries = 0; tries < 10; tries++) {
+		ret = video_find_control(video->fd, input,
+					 on ? output : "Test Pattern Generator", &wanted);
+		now = wanted;
+		if (!ret)
+			ret = vmm_ioctl(video->fd, VIDIOC_S_CTRL, &now);
+		if (ret)
+			return ret;
+		vmm_msleep(300);
+		ret = vmm_ioctl(video->fd, VIDIOC_G_CTRL, &now);
+		if (ret || now.value == wanted.value)
+			return ret;
+	}
+	return -EAGAIN;
 }
 
 static inline int video_request(const struct video *video, __u32 memory, unsigned int count)

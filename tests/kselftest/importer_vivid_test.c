@@ -546,7 +546,7 @@ TEST_F(output, loopback)
 	int i;
 
 	ASSERT_EQ(0, vivid_capture_open(&input, variant->instance, VIVID_INPUT_HDMI));
-	ASSERT_EQ(0, video_control(input.fd, "OSD Text Mode", "None", 0));
+	ASSERT_EQ(0, video_control(input.fd, "OSD Text Mode", "None"));
 	ASSERT_EQ(0, vivid_loop(&input, variant->instance, true));
 	picture = malloc(self->output.frame);
 	ASSERT_NE(NULL, picture);

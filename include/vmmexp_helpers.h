@@ -16,6 +16,9 @@
 #include <linux/shmem_fs.h>
 #include <linux/vmalloc.h>
 
+/* device.h, stringhash.h */
+unsigned int vmmexp_helper_dev_name_hash(struct device *dev);
+
 /* dma-direct.h, dma-map-ops.h, dma-mapping.h, swiotlb.h */
 bool vmmexp_helper_dev_is_dma_coherent(struct device *dev);
 bool vmmexp_helper_dma_is_direct(struct device *dev);
@@ -40,6 +43,9 @@ void *vmmexp_helper_vmap(struct page **pages, unsigned int count);
 bool vmmexp_helper_vma_is_fsdax(struct vm_area_struct *vma);
 void vmmexp_helper_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,
 				vm_flags_t clear);
+
+/* The bindings of 7.2 have VM_MAYEXEC for it. */
+static const vm_flags_t VMMEXP_VM_MAYSHARE = VM_MAYSHARE;
 
 /* memfd.h, shmem_fs.h, hugetlb.h */
 unsigned int vmmexp_helper_file_seals(struct file *file);

@@ -9,6 +9,7 @@ use super::{
         Extent, //
     },
     kernel_ext::{
+        self,
         dma_buf::{
             DmaBuf,
             Exporter,
@@ -89,20 +90,21 @@ impl Exporter for Buffer {
     }
 }
 
-/// Whether nothing has been logged about `dev` as yet. Remembers a few devices, and is silent
-/// about more: a log that users can fill is none.
+/// Whether nothing has been logged about `dev` lately: of so many devices, by name, the last ones
+/// are remembered. A log that users can fill is none, and making devices is not for users.
 fn is_news(dev: &Device) -> bool {
-    static TOLD: [Atomic<usize>; 16] = [const { Atomic::new(0) }; 16];
+    const REMEMBERED: usize = 64;
+    static TOLD: [Atomic<u32>; REMEMBERED] = [const { Atomic::new(0) }; REMEMBERED];
+    static NEXT: Atomic<u32> = Atomic::new(0);
 
-    let id = core::ptr::from_ref(dev).addr();
-    for slot in &TOLD {
-        match slot.cmpxchg(0, id, Relaxed) {
-            Ok(_) => return true,
-            Err(known) if known == id => return false,
-            Err(_) => {}
-        }
+    // Zero is for a slot without a device.
+    let id = kernel_ext::device_name_hash(dev) | 1;
+    if TOLD.iter().any(|slot| slot.load(Relaxed) == id) {
+        return false;
     }
-    false
+    let next = NEXT.fetch_add(1u32, Relaxed) as usize % REMEMBERED;
+    TOLD[next].store(id, Relaxed);
+    true
 }
 
 /// The buffer that a file descriptor of the caller stands for.

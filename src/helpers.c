@@ -6,10 +6,19 @@
 #include <linux/hugetlb.h>
 #include <linux/iommu-dma.h>
 #include <linux/sched/signal.h>
+#include <linux/string.h>
+#include <linux/stringhash.h>
 #include <linux/swiotlb.h>
 #include <linux/uaccess.h>
 
 #include "vmmexp_helpers.h"
+
+unsigned int vmmexp_helper_dev_name_hash(struct device *dev)
+{
+	const char *name = dev_name(dev);
+
+	return full_name_hash(NULL, name, strlen(name));
+}
 
 bool vmmexp_helper_dev_is_dma_coherent(struct device *dev)
 {

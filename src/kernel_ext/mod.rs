@@ -35,6 +35,12 @@ fn device_as_raw(dev: &Device) -> *mut bindings::device {
     core::ptr::from_ref(dev).cast_mut().cast()
 }
 
+/// A number made of the name of a device.
+pub(crate) fn device_name_hash(dev: &Device) -> u32 {
+    // SAFETY: The device is valid, and has a name.
+    unsafe { helpers::vmmexp_helper_dev_name_hash(device_as_raw(dev)) }
+}
+
 /// Gives way to other tasks: to be called between the steps of a long loop. May sleep.
 pub(crate) fn cond_resched() {
     // SAFETY: Callers may sleep, and no other precondition exists.

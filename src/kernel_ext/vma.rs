@@ -78,7 +78,7 @@ impl<'a> Vma<'a> {
     /// Whether it shows the pages of its file, and not copies of them (`MAP_SHARED`).
     pub(crate) fn shared(&self) -> bool {
         // VM_SHARED is missing where the file is not open for writing.
-        self.has(flags::MAYSHARE)
+        self.has(helpers::VMMEXP_VM_MAYSHARE)
     }
 
     fn raw_file(&self) -> Option<NonNull<bindings::file>> {

@@ -45,7 +45,7 @@ pub(super) unsafe fn mmap<T: Exporter>(
     let had = unsafe { (*vma).__bindgen_anon_2.vm_flags };
 
     // A file opened for reading only loses VM_SHARED, never VM_MAYSHARE.
-    if had & flags::MAYSHARE == 0 {
+    if had & helpers::VMMEXP_VM_MAYSHARE == 0 {
         return Err(EINVAL);
     }
     // No execution, whatever a process maps: these are data.

@@ -201,7 +201,7 @@ TEST_F(importer, kinds_of_attachment)
 	};
 	unsigned int i;
 
-	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		struct vmmexp_mock_attach arg = { .fd = self->dmabuf, .flags = kinds[i] };
 
 		ASSERT_EQ(0, vmm_ioctl(self->mock, VMMEXP_MOCK_IOC_ATTACH, &arg));

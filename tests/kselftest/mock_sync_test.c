@@ -15,10 +15,15 @@
 
 #include "vmmexp_mock_util.h"
 
-#define ARRAY_LEN(a)	(sizeof(a) / sizeof((a)[0]))
-
 #define TRACING		"/sys/kernel/tracing"
 #define INSTANCE	TRACING "/instances/vmmexp_mock"
+
+/* Where every device snoops, nobody has anything to do in any of these tests. */
+#if defined(__x86_64__)
+#define NON_COHERENT	0
+#else
+#define NON_COHERENT	VMMEXP_MOCK_NON_COHERENT
+#endif
 
 #define PAGES		48
 #define MAX_EVENTS	1024
@@ -87,7 +92,7 @@ FIXTURE_SETUP(sync)
 	ASSERT_LE(3, self->nr);
 
 	ASSERT_TRUE(!mkdir(INSTANCE, 0700) || errno == EEXIST);
-	for (i = 0; i < ARRAY_LEN(traced); i++) {
+	for (i = 0; i < ARRAY_SIZE(traced); i++) {
 		char path[128];
 
 		snprintf(path, sizeof(path), INSTANCE "/events/dma/%s/enable", traced[i]);
@@ -119,7 +124,7 @@ static void forget(struct __test_metadata *_metadata)
  * The events of devices whose name begins with @device, of @what, or of any
  * kind that begins so.
  */
-static void look(struct __test_metadata *_metadata, FIXTURE_DATA(sync) *self,
+static void look(struct __test_metadata *_metadata, struct _test_data_sync *self,
 		 const char *device, const char *what)
 {
 	char line[4096];
@@ -132,14 +137,16 @@ static void look(struct __test_metadata *_metadata, FIXTURE_DATA(sync) *self,
 	while (fgets(line, sizeof(line), file)) {
 		char *at = strstr(line, ": dma_"), *size;
 		struct event *event = &self->events[self->nr_events];
+		int fields;
 
 		/* Lost events would make every count meaningless. */
 		ASSERT_EQ(NULL, strstr(line, "LOST"));
 		if (line[0] == '#' || !at)
 			continue;
 		memset(event, 0, sizeof(*event));
-		ASSERT_EQ(3, sscanf(at, ": %31[^:]: %31s dir=%15s", event->what, event->device,
-				    event->dir));
+		fields = sscanf(at, ": %31[^:]: %31s dir=%15s", event->what, event->device,
+				event->dir);
+		ASSERT_EQ(3, fields);
 		if (strncmp(event->device, device, strlen(device)) ||
 		    strncmp(event->what, what, strlen(what)))
 			continue;
@@ -157,13 +164,13 @@ static void look(struct __test_metadata *_metadata, FIXTURE_DATA(sync) *self,
 }
 
 /* Nothing is expected as yet. */
-static void expect_start(FIXTURE_DATA(sync) *self)
+static void expect_start(struct _test_data_sync *self)
 {
 	self->nr_expected = 0;
 }
 
 /* These bytes of the buffer, rounded outward, run by run. */
-static void expect_range(FIXTURE_DATA(sync) *self, __u64 offset, __u64 len)
+static void expect_range(struct _test_data_sync *self, __u64 offset, __u64 len)
 {
 	__u64 start = offset & ~(self->align - 1);
 	__u64 end = (offset + len + self->align - 1) & ~(self->align - 1), at = 0;
@@ -187,7 +194,7 @@ static void expect_range(FIXTURE_DATA(sync) *self, __u64 offset, __u64 len)
  * The exporter's device saw exactly what is expected, as @what and in
  * direction @dir. What is one run may be done in steps, but not in many.
  */
-static void expect_events(struct __test_metadata *_metadata, FIXTURE_DATA(sync) *self,
+static void expect_events(struct __test_metadata *_metadata, struct _test_data_sync *self,
 			  const char *what, const char *dir)
 {
 	int i, next = 0, steps = 0;
@@ -222,7 +229,7 @@ static void expect_events(struct __test_metadata *_metadata, FIXTURE_DATA(sync) 
 }
 
 /* SYNC, and only the events it makes. */
-static void sync_and_expect(struct __test_metadata *_metadata, FIXTURE_DATA(sync) *self,
+static void sync_and_expect(struct __test_metadata *_metadata, struct _test_data_sync *self,
 			    const struct vmmexp_sync_range *ranges, unsigned int nr)
 {
 	struct vmmexp_sync sync;
@@ -253,7 +260,7 @@ static void sync_and_expect(struct __test_metadata *_metadata, FIXTURE_DATA(sync
 }
 
 /* SYNC that has nothing to do. */
-static void sync_and_expect_none(struct __test_metadata *_metadata, FIXTURE_DATA(sync) *self)
+static void sync_and_expect_none(struct __test_metadata *_metadata, struct _test_data_sync *self)
 {
 	struct vmmexp_sync sync;
 
@@ -267,7 +274,7 @@ static void sync_and_expect_none(struct __test_metadata *_metadata, FIXTURE_DATA
 }
 
 /* Attach a device that does, or does not, snoop; the number of the attachment. */
-static int attach(FIXTURE_DATA(sync) *self, __u32 coherency)
+static int attach(struct _test_data_sync *self, __u32 coherency)
 {
 	struct vmmexp_mock_device device = {
 		.flags = coherency,
@@ -311,8 +318,8 @@ TEST_F(sync, rounded_outward_and_no_further)
 	__u64 lens[] = { 1, 2, self->align - 1, self->align, self->align + 1, self->page };
 	unsigned int i, j;
 
-	for (i = 0; i < ARRAY_LEN(offsets); i++) {
-		for (j = 0; j < ARRAY_LEN(lens); j++) {
+	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+		for (j = 0; j < ARRAY_SIZE(lens); j++) {
 			struct vmmexp_sync_range range = { offsets[i], lens[j] };
 
 			if (range.offset + range.len > self->size)
@@ -351,7 +358,7 @@ TEST_F(sync, several_ranges)
 		{ 0, 64 },
 	};
 
-	sync_and_expect(_metadata, self, ranges, ARRAY_LEN(ranges));
+	sync_and_expect(_metadata, self, ranges, ARRAY_SIZE(ranges));
 }
 
 /* The cost follows the bytes named, not the size of the buffer. */
@@ -362,12 +369,12 @@ TEST_F(sync, cost)
 	unsigned int i;
 	int j;
 
-	for (i = 0; i < ARRAY_LEN(ranges); i++)
+	for (i = 0; i < ARRAY_SIZE(ranges); i++)
 		ranges[i] = (struct vmmexp_sync_range){ i * self->page + i, 1 + i };
-	sync_and_expect(_metadata, self, ranges, ARRAY_LEN(ranges));
+	sync_and_expect(_metadata, self, ranges, ARRAY_SIZE(ranges));
 	for (j = 0; j < self->nr_events; j++)
 		bytes += self->events[j].size;
-	EXPECT_GE(ARRAY_LEN(ranges) * 2 * self->align, bytes);
+	EXPECT_GE(ARRAY_SIZE(ranges) * 2 * self->align, bytes);
 }
 
 /* Mapping for a device that does not snoop is maintenance of its own. */
@@ -417,8 +424,6 @@ TEST_F(sync, refused_map_maps_nothing)
 	EXPECT_EQ(0, self->nr_events);
 }
 
-#if !defined(__x86_64__)
-
 /* Once, however many devices have it, and not through theirs. */
 TEST_F(sync, once_for_all_importers)
 {
@@ -426,7 +431,7 @@ TEST_F(sync, once_for_all_importers)
 	int i;
 
 	for (i = 0; i < 3; i++) {
-		int attachment = attach(self, VMMEXP_MOCK_NON_COHERENT);
+		int attachment = attach(self, NON_COHERENT);
 
 		ASSERT_LE(0, attachment);
 		ASSERT_LE(0, mock_map(self->mock, attachment, VMMEXP_MOCK_BIDIRECTIONAL));
@@ -452,7 +457,7 @@ TEST_F(sync, not_for_coherent_importers)
 	sync_and_expect_none(_metadata, self);
 
 	/* One that does not is enough. */
-	other = attach(self, VMMEXP_MOCK_NON_COHERENT);
+	other = attach(self, NON_COHERENT);
 	ASSERT_LE(0, other);
 	sync_and_expect_none(_metadata, self);
 	other = mock_map(self->mock, other, VMMEXP_MOCK_FROM_DEVICE);
@@ -467,8 +472,6 @@ TEST_F(sync, not_for_coherent_importers)
 	EXPECT_EQ(0, mock_unmap(self->mock, second));
 	sync_and_expect(_metadata, self, NULL, 0);
 }
-
-#endif
 
 /* DMA_BUF_IOCTL_SYNC, and what drivers of the kernel call: the whole buffer. */
 TEST_F(sync, by_other_ways)

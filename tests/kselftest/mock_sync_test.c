@@ -322,7 +322,8 @@ TEST_F(sync, rounded_outward_and_no_further)
 		for (j = 0; j < ARRAY_SIZE(lens); j++) {
 			struct vmmexp_sync_range range = { offsets[i], lens[j] };
 
-			if (range.offset + range.len > self->size)
+			/* An alignment of one byte makes some of them empty. */
+			if (!range.len || range.offset + range.len > self->size)
 				continue;
 			sync_and_expect(_metadata, self, &range, 1);
 		}

@@ -227,6 +227,10 @@ int vmm_foreign_dmabuf(size_t size);
  */
 #ifdef __KSELFTEST_HARNESS_H
 
+/* Seconds a test may take: emulated CPUs, shared with others, are slow. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	180
+
 /* Did the call whose result is @ret and whose structure is *@out succeed? */
 #define EXPECT_VMM_OK(ret, out) do { \
 	__typeof__(out) __out = (out); \

@@ -1366,21 +1366,11 @@ TEST_F(file, private_mapping_does_not_change_the_file)
 	write_pattern(_metadata, self->fd, self->m.len, 1);
 	mem = map(_metadata, self->fd, self->m.len, PROT_READ | PROT_WRITE, MAP_PRIVATE);
 	ASSERT_VMM_OK(vmm_export(self->m.dev, mem, self->m.len, 0, &ex), &ex);
-	EXPECT_NE(0, ex.kinds & (VMMEXP_KIND_ANON | VMMEXP_KIND_FILE));
+	EXPECT_EQ((__u32)VMMEXP_KIND_ANON, ex.kinds);
 	ASSERT_EQ(0, vmm_peer_give(&self->m.peer, 0, ex.fd, PROT_READ | PROT_WRITE));
 	EXPECT_EQ(-1, vmm_peer_mismatch(&self->m.peer, 0, 0, self->m.len, 0, 1));
 	vmm_expect_shared(_metadata, &self->m.peer, 0, mem, self->m.len, 0, true);
 	EXPECT_EQ(-1, file_mismatch(_metadata, self->fd, self->m.len, 1));
-}
-
-TEST_F(file, private_mapping_exported_writable_is_anonymous)
-{
-	struct vmmexp_export ex;
-	char *mem;
-
-	mem = map(_metadata, self->fd, self->m.len, PROT_READ | PROT_WRITE, MAP_PRIVATE);
-	ASSERT_VMM_OK(vmm_export(self->m.dev, mem, self->m.len, 0, &ex), &ex);
-	EXPECT_EQ((__u32)VMMEXP_KIND_ANON, ex.kinds);
 }
 
 TEST_F(file, private_mapping_read_only_shows_later_writes)
@@ -1392,6 +1382,7 @@ TEST_F(file, private_mapping_read_only_shows_later_writes)
 	mem = map(_metadata, self->fd, self->m.len, PROT_READ | PROT_WRITE, MAP_PRIVATE);
 	ASSERT_VMM_OK(vmm_export(self->m.dev, mem, self->m.len, VMMEXP_EXPORT_READ_ONLY, &ex),
 		      &ex);
+	EXPECT_EQ((__u32)VMMEXP_KIND_ANON, ex.kinds);
 	ASSERT_EQ(0, vmm_peer_give(&self->m.peer, 0, ex.fd, PROT_READ));
 	EXPECT_EQ(-1, vmm_peer_mismatch(&self->m.peer, 0, 0, self->m.len, 0, 1));
 	vmm_expect_shared(_metadata, &self->m.peer, 0, mem, self->m.len, 0, false);
@@ -1535,7 +1526,7 @@ FIXTURE_VARIANT_ADD(spot, guard)
 {
 	.what = GUARD,
 	.err = EFAULT,
-	.reason = VMMEXP_REASON_NOT_READABLE,
+	.reason = VMMEXP_REASON_FAULT,
 };
 
 FIXTURE_VARIANT_ADD(spot, unwritable)
@@ -1632,14 +1623,14 @@ FIXTURE_VARIANT_ADD(spot, protection_key_no_access)
 {
 	.what = PKEY_NONE,
 	.err = EFAULT,
-	.reason = VMMEXP_REASON_NOT_READABLE,
+	.reason = VMMEXP_REASON_FAULT,
 };
 
 FIXTURE_VARIANT_ADD(spot, protection_key_no_write)
 {
 	.what = PKEY_READ,
 	.err = EFAULT,
-	.reason = VMMEXP_REASON_NOT_WRITABLE,
+	.reason = VMMEXP_REASON_FAULT,
 	.read_only = true,
 };
 

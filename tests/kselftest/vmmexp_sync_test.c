@@ -217,8 +217,8 @@ TEST_F(sync, unmapped_array_is_array_fault)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(arrays); i++) {
-		EXPECT_EQ(-EFAULT, sync_ranges(self, arrays[i], 2));
-		EXPECT_EQ((__u32)VMMEXP_REASON_ARRAY_FAULT, self->sync.reason);
+		EXPECT_VMM_ERROR(sync_ranges(self, arrays[i], 2), &self->sync,
+				 EFAULT, VMMEXP_REASON_ARRAY_FAULT, 0);
 	}
 }
 
@@ -233,8 +233,8 @@ TEST_F(sync, array_that_ends_in_a_hole_is_array_fault)
 	ASSERT_EQ(0, mprotect(mem + self->page, self->page, PROT_NONE));
 	range = (struct vmmexp_sync_range *)(mem + self->page) - 1;
 	*range = (struct vmmexp_sync_range){ .len = self->len };
-	EXPECT_EQ(-EFAULT, sync_ranges(self, range, 2));
-	EXPECT_EQ((__u32)VMMEXP_REASON_ARRAY_FAULT, self->sync.reason);
+	EXPECT_VMM_ERROR(sync_ranges(self, range, 2), &self->sync,
+			 EFAULT, VMMEXP_REASON_ARRAY_FAULT, 1);
 	EXPECT_UNCHANGED();
 }
 
@@ -286,6 +286,20 @@ TEST_F(sync, bad_element_size_is_refused)
 		EXPECT_VMM_ERROR(vmm_ioctl(self->dev, VMMEXP_IOC_SYNC, sync), sync,
 				 EINVAL, VMMEXP_REASON_ELEMENT_SIZE, 0);
 	}
+}
+
+TEST_F(sync, array_without_elements_is_refused)
+{
+	struct vmmexp_sync_range range = { .len = self->page };
+	struct vmmexp_sync sync = { .fd = self->fd, .flags = VMMEXP_SYNC_RW };
+
+	sync.ranges = (uintptr_t)&range;
+	EXPECT_VMM_ERROR(vmm_ioctl(self->dev, VMMEXP_IOC_SYNC, &sync), &sync,
+			 EINVAL, VMMEXP_REASON_NO_RANGES, 0);
+	sync.ranges = 0;
+	sync.range_size = sizeof(range);
+	EXPECT_VMM_ERROR(vmm_ioctl(self->dev, VMMEXP_IOC_SYNC, &sync), &sync,
+			 EINVAL, VMMEXP_REASON_NO_RANGES, 0);
 }
 
 TEST_F(sync, neither_read_nor_write_is_refused)

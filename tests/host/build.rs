@@ -10,14 +10,14 @@ use std::{
 };
 
 fn main() {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src");
     let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
 
     for name in ["extent.rs", "layout.rs"] {
-        let source = sources.join(name);
-        println!("cargo:rerun-if-changed={}", source.display());
-        let text = fs::read_to_string(&source)
-            .unwrap_or_else(|err| panic!("cannot read {}: {err}", source.display()));
+        // From the folder of this file, which build scripts run in.
+        let source = format!("../../src/{name}");
+        println!("cargo:rerun-if-changed={source}");
+        let text =
+            fs::read_to_string(&source).unwrap_or_else(|err| panic!("cannot read {source}: {err}"));
         // The documentation of a whole file cannot be included in another file.
         let code: String = text
             .lines()

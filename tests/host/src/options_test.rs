@@ -247,7 +247,7 @@ prop_compose! {
                 name[nul] = 0;
                 name
             }),
-            prop::array::uniform32(1..=u8::MAX),
+            any::<[u8; NAME_LEN]>().prop_map(|name| name.map(|byte| byte.max(1))),
         ),
     ) -> RawOptions {
         RawOptions { flags, pad, fd_flags, event_fd, max_segs, phys_bits, name }

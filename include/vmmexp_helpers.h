@@ -12,6 +12,8 @@
 #include <linux/dma-mapping.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
+#include <linux/of_reserved_mem.h>
+#include <linux/platform_device.h>
 #include <linux/scatterlist.h>
 #include <linux/shmem_fs.h>
 #include <linux/vmalloc.h>
@@ -22,8 +24,11 @@ unsigned int vmmexp_helper_dev_name_hash(struct device *dev);
 /* dma-direct.h, dma-map-ops.h, dma-mapping.h, swiotlb.h */
 bool vmmexp_helper_dev_is_dma_coherent(struct device *dev);
 bool vmmexp_helper_dma_is_direct(struct device *dev);
+bool vmmexp_helper_dma_translates(struct device *dev);
+bool vmmexp_helper_dma_never_bounces(struct device *dev);
 bool vmmexp_helper_dma_reaches(struct device *dev, phys_addr_t phys, size_t len);
-dma_addr_t vmmexp_helper_phys_to_dma(struct device *dev, phys_addr_t phys);
+unsigned int vmmexp_helper_dma_driver_max_seg_size(struct device *dev);
+bool vmmexp_helper_dma_mapping_error(struct device *dev, dma_addr_t addr);
 int vmmexp_helper_dma_coerce_mask_and_coherent(struct device *dev, u64 mask);
 void vmmexp_helper_dma_forget_swiotlb(struct device *dev);
 void vmmexp_helper_dma_sync_single_for_cpu(struct device *dev, dma_addr_t addr,
@@ -34,6 +39,7 @@ int vmmexp_helper_dma_get_cache_alignment(void);
 unsigned int vmmexp_helper_dma_get_max_seg_size(struct device *dev);
 
 /* mm.h, page handling */
+bool vmmexp_helper_page_refs_run_out(struct page *page);
 unsigned long vmmexp_helper_page_to_pfn(struct page *page);
 struct page *vmmexp_helper_pfn_to_page(unsigned long pfn);
 unsigned long vmmexp_helper_task_size_max(void);
@@ -45,17 +51,40 @@ void vmmexp_helper_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,
 				vm_flags_t clear);
 
 /* The bindings of 7.2 have VM_MAYEXEC for it. */
-static const vm_flags_t VMMEXP_VM_MAYSHARE = VM_MAYSHARE;
+static const vm_flags_t VMMEXP_VM_MAYSHARE __maybe_unused = VM_MAYSHARE;
 
 /* memfd.h, shmem_fs.h, hugetlb.h */
 unsigned int vmmexp_helper_file_seals(struct file *file);
+
+/* io.h, ioport.h, cacheflush.h */
+bool vmmexp_helper_request_mem_region(phys_addr_t start, size_t len, const char *name);
+void vmmexp_helper_release_mem_region(phys_addr_t start, size_t len);
+void *vmmexp_helper_memremap(phys_addr_t start, size_t len, bool cached);
+bool vmmexp_helper_cache_ops_exist(void);
+void vmmexp_helper_cache_maintain(void *addr, phys_addr_t phys, size_t len, bool invalidate);
+void vmmexp_helper_mb(void);
+void vmmexp_helper_vma_set_writecombine(struct vm_area_struct *vma);
+bool vmmexp_helper_vma_is_cached(struct vm_area_struct *vma);
+vm_fault_t vmmexp_helper_vmf_insert_pfn_writecombine(struct vm_area_struct *vma,
+						     unsigned long addr, unsigned long pfn);
+
+#ifdef CONFIG_OF
+/* of.h */
+int vmmexp_helper_of_region_count(struct device_node *np);
+struct device_node *vmmexp_helper_of_region_node(struct device_node *np, int index);
+const char *vmmexp_helper_of_string(struct device_node *np, const char *property, int index);
+bool vmmexp_helper_of_property_present(struct device_node *np, const char *property);
+#endif
+
+/* platform_device.h */
+int vmmexp_helper_platform_driver_register(struct platform_driver *driver);
 
 /* sched.h */
 void vmmexp_helper_cond_resched(void);
 bool vmmexp_helper_fatal_signal_pending(void);
 
 /* scatterlist.h */
-phys_addr_t vmmexp_helper_sg_phys(struct scatterlist *sg);
+bool vmmexp_helper_sg_has_page(struct scatterlist *sg);
 void vmmexp_helper_sg_set_page(struct scatterlist *sg, struct page *page,
 			       unsigned int len);
 void vmmexp_helper_sg_set_dma(struct scatterlist *sg, dma_addr_t addr,

@@ -3,7 +3,6 @@
 //! An exported buffer: what is known of it besides its memory.
 
 use super::{
-    backing::Backing,
     extent::{
         self,
         Extent, //
@@ -16,6 +15,7 @@ use super::{
             FdError,
             Ops, //
         },
+        memory::HeldMemory,
         PAGE_SHIFT,
     },
     layout::Layout,
@@ -24,6 +24,7 @@ use super::{
         Reason, //
     },
 };
+use core::mem::size_of;
 use kernel::{
     device::Device,
     prelude::*,
@@ -67,12 +68,64 @@ pub(crate) struct Buffer {
     pub(crate) facts: Facts,
     /// The flags given to EXPORT.
     pub(crate) export_flags: u32,
+    vmap_share: Option<VmapShare>,
+}
+
+impl Buffer {
+    /// A buffer of which `facts` is known, exported with `export_flags`.
+    pub(crate) fn new(facts: Facts, export_flags: u32) -> Self {
+        Self {
+            facts,
+            export_flags,
+            vmap_share: VmapShare::take(facts.size),
+        }
+    }
+
+    /// Whether the kernel may map it.
+    pub(crate) fn may_be_vmapped(&self) -> bool {
+        self.vmap_share.is_some()
+    }
+}
+
+/// A share of what the kernel may map of all buffers together.
+///
+/// A mapping that fails for want of address space is a warning in the dma-buf core, so it must not
+/// come to that: what could be mapped is counted when a buffer is exported, and the buffers that
+/// are too much then cannot be mapped at all.
+struct VmapShare(usize);
+
+static VMAP_PAGES: Atomic<isize> = Atomic::new(0);
+
+impl VmapShare {
+    fn take(size: u64) -> Option<Self> {
+        let budget = if cfg!(CONFIG_64BIT) {
+            kernel_ext::total_ram_pages()
+        } else {
+            // Of the 240 MiB that arm has for everybody by default.
+            (96 << 20) >> PAGE_SHIFT
+        };
+        // `vmap()` wants an array of the pages, which is not to be larger than this.
+        let longest = i32::MAX as usize / size_of::<usize>() - 1;
+        let pages = usize::try_from(size >> PAGE_SHIFT).ok()?;
+        // CAST: Both are numbers of pages of the address space.
+        let before = VMAP_PAGES.fetch_add(pages as isize, Relaxed) as usize;
+        // From here on, dropping it gives the pages back.
+        let share = Self(pages);
+        (before + pages <= budget && pages <= longest).then_some(share)
+    }
+}
+
+impl Drop for VmapShare {
+    fn drop(&mut self) {
+        // CAST: As above.
+        VMAP_PAGES.add(-(self.0 as isize), Relaxed);
+    }
 }
 
 static OPS: Ops<Buffer> = Ops::new();
 
 impl Exporter for Buffer {
-    type Memory = Backing;
+    type Memory = HeldMemory;
 
     const NAME: &'static CStr = c"vmmexp";
 

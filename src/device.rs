@@ -6,7 +6,10 @@ use super::{
     export, info,
     kernel_ext::{
         cache::Maintainer,
-        misc::MiscFile,
+        misc::{
+            FileOps,
+            MiscFile, //
+        },
         usercopy::{
             self,
             ReadError, //
@@ -16,6 +19,7 @@ use super::{
         Failure,
         Reason, //
     },
+    region::Regions,
     sync,
     uapi::{
         self,
@@ -30,24 +34,31 @@ use super::{
 use kernel::{
     fs,
     ioctl::_IOC_SIZE,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 /// The device: what its files share.
 pub(crate) struct Device {
     maintainer: Maintainer,
+    regions: Arc<Regions>,
 }
 
 impl Device {
-    /// A device whose buffers' caches `maintainer` maintains.
-    pub(crate) fn new(maintainer: Maintainer) -> Self {
-        Self { maintainer }
+    /// A device whose buffers' caches `maintainer` maintains, and which exports parts of
+    /// `regions` too.
+    pub(crate) fn new(maintainer: Maintainer, regions: Arc<Regions>) -> Self {
+        Self {
+            maintainer,
+            regions,
+        }
     }
 }
 
 /// An open `/dev/vmmexp`.
 pub(crate) struct File {
     maintainer: Maintainer,
+    regions: Arc<Regions>,
     /// Opened for writing too. If not, only READ_ONLY exports can be made through it.
     writable: bool,
 }
@@ -58,18 +69,30 @@ impl File {
         &self.maintainer
     }
 
+    /// The carve-outs of this machine.
+    pub(crate) fn regions(&self) -> &Regions {
+        &self.regions
+    }
+
     /// Whether buffers that can be written to may be exported through this file.
     pub(crate) fn writable(&self) -> bool {
         self.writable
     }
 }
 
+static OPS: FileOps<File> = FileOps::new();
+
 impl MiscFile for File {
     type Device = Device;
+
+    fn ops() -> &'static FileOps<Self> {
+        &OPS
+    }
 
     fn open(device: &Device, file: &fs::File) -> Result<Self> {
         Ok(Self {
             maintainer: device.maintainer.clone(),
+            regions: device.regions.clone(),
             writable: file.flags() & fs::file::flags::O_ACCMODE != fs::file::flags::O_RDONLY,
         })
     }
@@ -111,7 +134,9 @@ impl Call {
             return Err(EINVAL);
         }
         let mut request = R::default();
-        let outcome = match usercopy::read_struct_at(self.addr, self.size, &mut request) {
+        let read = usercopy::read_struct_at(self.addr, self.size, &mut request);
+        request.clear_answers();
+        let outcome = match read {
             Ok(()) => handle(&mut request),
             Err(ReadError::UnknownTail) => Err(Reason::UnknownTail.into()),
             Err(ReadError::Fault) => return Err(EFAULT),

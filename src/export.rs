@@ -7,7 +7,6 @@
 //! reserved. The caller of [`export`] then tells user space and calls [`publish`].
 
 use super::{
-    backing::pinned::Gathered,
     buffer::{
         Buffer,
         Facts, //
@@ -17,24 +16,26 @@ use super::{
         self,
         Extent, //
     },
+    gather::{
+        Gathered,
+        Range, //
+    },
     kernel_ext::{
-        self, compat,
+        self,
         dma_buf::{
             self,
             Access,
             DmaBuf, //
         },
         gup,
+        misc::FileRef,
         usercopy::{
             self,
             ReadError, //
         },
         PAGE_SHIFT,
     },
-    layout::{
-        Layout,
-        PageRange, //
-    },
+    layout::Layout,
     options::{
         Options,
         RawOptions, //
@@ -42,6 +43,10 @@ use super::{
     reason::{
         Failure,
         Reason, //
+    },
+    region::{
+        self,
+        Region, //
     },
     uapi::*,
 };
@@ -53,6 +58,7 @@ use kernel::{
     },
     page::PAGE_SIZE,
     prelude::*,
+    sync::Arc,
     uaccess::{
         UserPtr,
         UserSlice,
@@ -63,22 +69,11 @@ use kernel::{
 /// The most ranges in one call.
 pub(crate) const MAX_RANGES: u32 = 1024;
 
-/// The largest buffer, bytes. The extents of one with the worst scattering can still be counted
-/// in 32 bits.
-pub(crate) const MAX_SIZE: u64 = if cfg!(CONFIG_64BIT) {
-    1 << 40
-} else {
-    (isize::MAX as usize & !(PAGE_SIZE - 1)) as u64
-};
-
-/// The largest buffer that the kernel may map, bytes. A mapping that fails is a warning in the
-/// dma-buf core; where address space is scarce the large ones are not to be tried.
-fn max_vmap() -> u64 {
-    if cfg!(CONFIG_64BIT) {
-        (kernel_ext::total_ram_pages() as u64) << PAGE_SHIFT
-    } else {
-        32 << 20
-    }
+/// The largest buffer, bytes: as much memory as there is. A larger one would only repeat pages.
+pub(crate) fn max_size() -> u64 {
+    // CAST: Whole pages of the address space.
+    let addressable = (isize::MAX as usize & !(PAGE_SIZE - 1)) as u64;
+    addressable.min((kernel_ext::total_ram_pages() as u64) << PAGE_SHIFT)
 }
 
 /// A dma-buf that user space does not know of yet.
@@ -96,23 +91,20 @@ pub(crate) fn publish(pending: Option<Pending>) {
 
 /// Exports what `request` asks for, and answers in it.
 pub(crate) fn export(file: &File, request: &mut vmmexp_export) -> Result<Option<Pending>, Failure> {
-    clear_answers(request);
     let options = check_options(file, request)?;
-    let (ranges, layout) = read_ranges(request, &options)?;
+    let (ranges, layout) = read_ranges(file, request, &options)?;
 
-    let gathered = Gathered::new(&ranges, &layout, !options.read_only)?;
+    let gathered = Gathered::new(&ranges, file.regions(), &layout, !options.read_only)?;
     check_extents(&options, &layout, gathered.extents())?;
     gathered.check_seals()?;
     let facts = Facts::new(&layout, gathered.extents(), gathered.kinds());
-    set_facts(request, &facts);
     if options.dry_run {
+        set_facts(request, &facts);
         return Ok(None);
     }
 
-    let exporter = Buffer {
-        facts,
-        export_flags: request.flags,
-    };
+    let exporter = Buffer::new(facts, request.flags);
+    let vmap = exporter.may_be_vmapped();
     let dma_buf = DmaBuf::export(
         exporter,
         gathered.finish(),
@@ -122,16 +114,16 @@ pub(crate) fn export(file: &File, request: &mut vmmexp_export) -> Result<Option<
             } else {
                 Access::ReadWrite
             },
-            vmap: facts.size <= max_vmap(),
+            vmap,
             name: options.name(),
             maintainer: file.maintainer().clone(),
-            module: compat::this_module(),
         },
     )
     .map_err(|err| failed(Reason::ExportFailed, err))?;
     let fd_flags = if options.cloexec { O_CLOEXEC } else { 0 };
     let fd = FileDescriptorReservation::get_unused_fd_flags(fd_flags)
         .map_err(|err| failed(Reason::NoFd, err))?;
+    set_facts(request, &facts);
     // CAST: File descriptors are positive `int`s.
     request.fd = fd.reserved_fd() as i32;
     Ok(Some(Pending { dma_buf, fd }))
@@ -149,17 +141,6 @@ fn failed(reason: Reason, err: Error) -> Failure {
         errno: -err.to_errno(),
         offset: 0,
     }
-}
-
-/// Leaves nothing in the answers that the caller could take for one.
-fn clear_answers(request: &mut vmmexp_export) {
-    request.fd = -1;
-    request.size = 0;
-    request.data_offset = 0;
-    request.data_size = 0;
-    request.nr_segs = 0;
-    request.kinds = 0;
-    request.alignment = 0;
 }
 
 fn set_facts(request: &mut vmmexp_export, facts: &Facts) {
@@ -209,9 +190,10 @@ pub(crate) fn array_reader(addr: u64, count: u32, size: u32) -> Result<UserSlice
 
 /// Reads and checks all ranges.
 fn read_ranges(
+    file: &File,
     request: &vmmexp_export,
     options: &Options,
-) -> Result<(KVVec<PageRange>, Layout), Failure> {
+) -> Result<(KVVec<Range>, Layout), Failure> {
     if !element_size_fits::<vmmexp_range>(request.range_size) {
         return Err(Reason::ElementSize.into());
     }
@@ -223,7 +205,7 @@ fn read_ranges(
     let mut reader = array_reader(request.ranges, request.nr_ranges, request.range_size)?;
     let mut ranges = KVVec::with_capacity(request.nr_ranges as usize, GFP_KERNEL)
         .map_err(|_| Reason::NoMemory)?;
-    let mut layout = Layout::new(PAGE_SHIFT, MAX_SIZE, options.unaligned);
+    let mut layout = Layout::new(PAGE_SHIFT, max_size(), options.unaligned);
 
     for _ in 0..request.nr_ranges {
         let at = layout.data_size();
@@ -235,9 +217,21 @@ fn read_ranges(
             },
         )?;
         check_range_flags(&range).map_err(|reason| Failure::at(reason, at))?;
-        let pages = layout.add(gup::untagged(range.start), range.len, gup::user_space_end())?;
+        let range = if range.flags & VMMEXP_RANGE_REGION != 0 {
+            let region =
+                find_region(file, &range, options).map_err(|reason| Failure::at(reason, at))?;
+            let size = region.memory.size();
+            Range::Region(
+                region,
+                layout.add(range.start, range.len, size, Reason::RegionRange)?,
+            )
+        } else {
+            let start = gup::untagged(range.start);
+            let end = gup::user_space_end();
+            Range::Memory(layout.add(start, range.len, end, Reason::NotUser)?)
+        };
         ranges
-            .push_within_capacity(pages)
+            .push_within_capacity(range)
             .map_err(|_| Reason::NoMemory)?;
     }
     Ok((ranges, layout))
@@ -246,13 +240,28 @@ fn read_ranges(
 fn check_range_flags(range: &vmmexp_range) -> Result<(), Reason> {
     if range.flags & !VMMEXP_RANGE_REGION != 0 {
         Err(Reason::Flags)
-    } else if range.flags & VMMEXP_RANGE_REGION != 0 {
-        Err(Reason::NoRegions)
-    } else if range.region_fd != 0 {
+    } else if range.flags & VMMEXP_RANGE_REGION == 0 && range.region_fd != 0 {
         Err(Reason::Padding)
     } else {
         Ok(())
     }
+}
+
+/// The region that `range` is a part of, if the caller may export it so.
+fn find_region(
+    file: &File,
+    range: &vmmexp_range,
+    options: &Options,
+) -> Result<Arc<Region>, Reason> {
+    if file.regions().len() == 0 {
+        return Err(Reason::NoRegions);
+    }
+    let region_file =
+        FileRef::<region::File>::from_fd(range.region_fd).ok_or(Reason::BadRegionFd)?;
+    if !options.read_only && !region_file.writable() {
+        return Err(Reason::RegionAccess);
+    }
+    Ok(region_file.get().clone())
 }
 
 /// Checks what the caller demands of the memory.

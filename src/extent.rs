@@ -6,6 +6,16 @@
 //! covers this file (`tests/host`). Page size enters as `shift`, the base-2 logarithm of it; 64-bit
 //! numbers are shifted and masked only, as 32-bit kernels have no division of them.
 
+/// What keeps the memory of an extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Ordinary pages, with a `struct page` each.
+    Pages,
+    /// Memory that Linux does not manage, and that no `struct page` may be used of: the index of
+    /// its reserved region among those of the buffer.
+    Reserved(u16),
+}
+
 /// A physically contiguous run of pages of a buffer.
 ///
 /// A list of extents describes a buffer if the `first` of each is the sum of the `pages` before
@@ -18,6 +28,8 @@ pub(crate) struct Extent {
     pub(crate) pages: usize,
     /// Index in the buffer of its first page.
     pub(crate) first: usize,
+    /// What keeps it.
+    pub(crate) source: Source,
 }
 
 impl Extent {
@@ -49,12 +61,17 @@ pub(crate) fn find(extents: &[Extent], index: usize) -> Option<&Extent> {
     (index < extent.end()).then_some(extent)
 }
 
+/// Whether all of a buffer consists of ordinary pages.
+pub(crate) fn all_pages(extents: &[Extent]) -> bool {
+    extents.iter().all(|extent| extent.source == Source::Pages)
+}
+
 /// The number of pages of a buffer.
 pub(crate) fn page_count(extents: &[Extent]) -> usize {
     extents.last().map_or(0, Extent::end)
 }
 
-/// The largest power of two, at most `cap`, dividing the start of every extent and the length of
+/// The largest power of two, at most `cap`, itself one, dividing the start of every extent and the length of
 /// every extent but the last: what each border within the buffer is aligned to.
 pub(crate) fn alignment(extents: &[Extent], shift: u32, cap: u64) -> u64 {
     let Some((last, others)) = extents.split_last() else {
@@ -87,6 +104,8 @@ pub(crate) struct Piece {
     pub(crate) phys: u64,
     /// Its length in bytes, at least one.
     pub(crate) len: u64,
+    /// What keeps it.
+    pub(crate) source: Source,
 }
 
 /// The pieces of at most `max` bytes each, in buffer order, which make up the `len` bytes from
@@ -121,6 +140,7 @@ pub(crate) fn pieces(
         Some(Piece {
             phys: extent.phys(shift) + into,
             len,
+            source: extent.source,
         })
     })
 }

@@ -4,12 +4,23 @@
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/hugetlb.h>
+#include <linux/io.h>
+#include <linux/ioport.h>
 #include <linux/iommu-dma.h>
+#include <linux/libnvdimm.h>
+#include <linux/of.h>
+#include <linux/pci.h>
 #include <linux/sched/signal.h>
+#include <linux/sizes.h>
 #include <linux/string.h>
 #include <linux/stringhash.h>
 #include <linux/swiotlb.h>
 #include <linux/uaccess.h>
+
+#include <asm/cacheflush.h>
+#ifdef CONFIG_ARM
+#include <asm/outercache.h>
+#endif
 
 #include "vmmexp_helpers.h"
 
@@ -31,26 +42,51 @@ bool vmmexp_helper_dma_is_direct(struct device *dev)
 }
 
 /*
+ * Whether an IOMMU stands before the device, and no bounce buffers do: Xen's
+ * dma_ops have them, and devices which are not trusted are given them for what
+ * does not fill the IOMMU's pages.
+ */
+bool vmmexp_helper_dma_translates(struct device *dev)
+{
+	if (!dev->dma_mask || (dev_is_pci(dev) && to_pci_dev(dev)->untrusted))
+		return false;
+	return use_dma_iommu(dev) || (IS_ENABLED(CONFIG_ARM_DMA_USE_IOMMU) && get_dma_ops(dev));
+}
+
+/* Whether a dma-direct device can do DMA at all without bouncing. */
+bool vmmexp_helper_dma_never_bounces(struct device *dev)
+{
+	return dev->dma_mask && !is_swiotlb_force_bounce(dev) &&
+	       !cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
+}
+
+/*
  * What dma_capable() tells of memory that is not to be bounced. Itself it cannot
  * be used on x86, where it needs force_dma_unencrypted(), which is not exported:
- * guests with encrypted memory bounce everything.
+ * guests with encrypted memory bounce everything. First and last byte are both
+ * translated, as a bus may have several windows.
  */
 bool vmmexp_helper_dma_reaches(struct device *dev, phys_addr_t phys, size_t len)
 {
-	dma_addr_t addr, end;
+	dma_addr_t addr = phys_to_dma(dev, phys);
+	dma_addr_t end = phys_to_dma(dev, phys + len - 1);
 
-	if (!dev->dma_mask || is_swiotlb_force_bounce(dev) ||
-	    cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT))
-		return false;
-	addr = phys_to_dma(dev, phys);
-	end = addr + len - 1;
-	return addr != DMA_MAPPING_ERROR && end >= addr &&
+	return addr != DMA_MAPPING_ERROR && end != DMA_MAPPING_ERROR &&
+	       end - addr == len - 1 &&
 	       end <= min_not_zero(*dev->dma_mask, dev->bus_dma_limit);
 }
 
-dma_addr_t vmmexp_helper_phys_to_dma(struct device *dev, phys_addr_t phys)
+/* The PCI core sets a maximum that no driver meant: 64 KiB, as it is by default. */
+unsigned int vmmexp_helper_dma_driver_max_seg_size(struct device *dev)
 {
-	return phys_to_dma(dev, phys);
+	unsigned int max = dev->dma_parms ? dev->dma_parms->max_segment_size : 0;
+
+	return dev_is_pci(dev) && max == SZ_64K ? 0 : max;
+}
+
+bool vmmexp_helper_dma_mapping_error(struct device *dev, dma_addr_t addr)
+{
+	return dma_mapping_error(dev, addr);
 }
 
 int vmmexp_helper_dma_coerce_mask_and_coherent(struct device *dev, u64 mask)
@@ -85,6 +121,12 @@ int vmmexp_helper_dma_get_cache_alignment(void)
 unsigned int vmmexp_helper_dma_get_max_seg_size(struct device *dev)
 {
 	return dma_get_max_seg_size(dev);
+}
+
+/* Whether many more pins on the page could wrap the reference count of its folio. */
+bool vmmexp_helper_page_refs_run_out(struct page *page)
+{
+	return (unsigned int)folio_ref_count(page_folio(page)) > INT_MAX / 2;
 }
 
 unsigned long vmmexp_helper_page_to_pfn(struct page *page)
@@ -142,6 +184,112 @@ unsigned int vmmexp_helper_file_seals(struct file *file)
 	return 0;
 }
 
+bool vmmexp_helper_request_mem_region(phys_addr_t start, size_t len, const char *name)
+{
+	return request_mem_region(start, len, name);
+}
+
+void vmmexp_helper_release_mem_region(phys_addr_t start, size_t len)
+{
+	release_mem_region(start, len);
+}
+
+void *vmmexp_helper_memremap(phys_addr_t start, size_t len, bool cached)
+{
+	return memremap(start, len, cached ? MEMREMAP_WB : MEMREMAP_WC);
+}
+
+/*
+ * Maintenance of memory outside the linear map, by the address of a cached
+ * mapping: arch_sync_dma_for_*() are not exported, and need the linear map.
+ */
+bool vmmexp_helper_cache_ops_exist(void)
+{
+	return IS_ENABLED(CONFIG_ARM) || IS_ENABLED(CONFIG_ARCH_HAS_PMEM_API);
+}
+
+void vmmexp_helper_cache_maintain(void *addr, phys_addr_t phys, size_t len, bool invalidate)
+{
+#if defined(CONFIG_ARM)
+	/* Cleans and invalidates; nothing finer is exported. */
+	__cpuc_flush_dcache_area(addr, len);
+	if (invalidate) {
+		outer_inv_range(phys, phys + len);
+		__cpuc_flush_dcache_area(addr, len);
+	} else {
+		outer_clean_range(phys, phys + len);
+	}
+#elif defined(CONFIG_ARCH_HAS_PMEM_API)
+	if (invalidate)
+		arch_invalidate_pmem(addr, len);
+	else
+		arch_wb_cache_pmem(addr, len);
+#endif
+}
+
+void vmmexp_helper_mb(void)
+{
+	mb();
+}
+
+void vmmexp_helper_vma_set_writecombine(struct vm_area_struct *vma)
+{
+	vma->vm_page_prot = pgprot_writecombine(vma->vm_page_prot);
+}
+
+bool vmmexp_helper_vma_is_cached(struct vm_area_struct *vma)
+{
+	unsigned long prot = pgprot_val(vma->vm_page_prot);
+
+#if defined(CONFIG_ARM64)
+	return (prot & PTE_ATTRINDX_MASK) == PTE_ATTRINDX(MT_NORMAL) ||
+	       (prot & PTE_ATTRINDX_MASK) == PTE_ATTRINDX(MT_NORMAL_TAGGED);
+#elif defined(CONFIG_ARM)
+	return (prot & L_PTE_MT_MASK) == L_PTE_MT_WRITEBACK ||
+	       (prot & L_PTE_MT_MASK) == L_PTE_MT_WRITEALLOC ||
+	       (prot & L_PTE_MT_MASK) == L_PTE_MT_WRITETHROUGH;
+#elif defined(CONFIG_X86)
+	return !(prot & _PAGE_CACHE_MASK);
+#else
+	return pgprot_val(pgprot_noncached(vma->vm_page_prot)) != prot;
+#endif
+}
+
+vm_fault_t vmmexp_helper_vmf_insert_pfn_writecombine(struct vm_area_struct *vma,
+						     unsigned long addr, unsigned long pfn)
+{
+	return vmf_insert_pfn_prot(vma, addr, pfn, pgprot_writecombine(vma->vm_page_prot));
+}
+
+#ifdef CONFIG_OF
+int vmmexp_helper_of_region_count(struct device_node *np)
+{
+	return of_count_phandle_with_args(np, "memory-region", NULL);
+}
+
+struct device_node *vmmexp_helper_of_region_node(struct device_node *np, int index)
+{
+	return of_parse_phandle(np, "memory-region", index);
+}
+
+const char *vmmexp_helper_of_string(struct device_node *np, const char *property, int index)
+{
+	const char *string;
+
+	return of_property_read_string_index(np, property, index, &string) ? NULL : string;
+}
+
+bool vmmexp_helper_of_property_present(struct device_node *np, const char *property)
+{
+	return of_property_present(np, property);
+}
+#endif
+
+int vmmexp_helper_platform_driver_register(struct platform_driver *driver)
+{
+	return platform_driver_register(driver);
+}
+
 void vmmexp_helper_cond_resched(void)
 {
 	cond_resched();
@@ -152,9 +300,9 @@ bool vmmexp_helper_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
-phys_addr_t vmmexp_helper_sg_phys(struct scatterlist *sg)
+bool vmmexp_helper_sg_has_page(struct scatterlist *sg)
 {
-	return sg_phys(sg);
+	return sg_page(sg);
 }
 
 void vmmexp_helper_sg_set_page(struct scatterlist *sg, struct page *page,

@@ -7,14 +7,18 @@ use super::{
     device::File,
     export::{
         element_size_fits,
-        MAX_RANGES,
-        MAX_SIZE, //
+        max_size,
+        MAX_RANGES, //
     },
-    kernel_ext::cache,
+    kernel_ext::{
+        cache,
+        usercopy, //
+    },
     reason::{
         Failure,
         Reason, //
     },
+    region,
     uapi::*,
 };
 use kernel::page::PAGE_SIZE;
@@ -32,6 +36,7 @@ fn features(file: &File) -> u64 {
             u64::from(VMMEXP_FEATURE_CACHE_OPS),
         ),
         (cfg!(CONFIG_OF), u64::from(VMMEXP_FEATURE_OF)),
+        (cfg!(CONFIG_OF), u64::from(VMMEXP_FEATURE_REGIONS)),
     ]
     .into_iter()
     .filter(|&(has, _)| has)
@@ -46,15 +51,34 @@ pub(crate) fn info(file: &File, request: &mut vmmexp_info) -> Result<(), Failure
     if request.nr_regions == 0 && (request.regions != 0 || request.region_size != 0) {
         return Err(Reason::NoRanges.into());
     }
+    if request.nr_regions > MAX_RANGES {
+        return Err(Reason::TooManyRanges.into());
+    }
     request.abi_version = VMMEXP_ABI_VERSION;
     request.features = features(file);
     // CAST: Both are small.
     request.page_size = PAGE_SIZE as u32;
     request.cache_align = cache::alignment() as u32;
     request.max_ranges = MAX_RANGES;
-    request.max_size = MAX_SIZE;
-    // There are no carve-outs, and nothing is charged, as yet.
-    request.total_regions = 0;
+    request.max_size = max_size();
+    let regions = file.regions();
+    // CAST: A device tree does not list so many.
+    request.total_regions = regions.len() as u32;
+    for index in 0..request.nr_regions {
+        let Some(region) = regions.get(index as usize) else {
+            break;
+        };
+        let offset = u64::from(index) * u64::from(request.region_size);
+        let addr = request
+            .regions
+            .checked_add(offset)
+            .and_then(|addr| usize::try_from(addr).ok())
+            .ok_or(Reason::ArrayFault)?;
+        let size = request.region_size as usize;
+        usercopy::write_struct_at(addr, size, &region::info(&region))
+            .map_err(|_| Reason::ArrayFault)?;
+    }
+    // Nothing is charged as yet.
     request.charged = 0;
     request.charge_left = u64::MAX;
     Ok(())

@@ -59,9 +59,16 @@ impl Layout {
 
     /// Adds the next range and says which pages it covers.
     ///
-    /// `limit` is the end of the space that `start` is an address of. A failure names the offset
-    /// in the request where the offending range starts.
-    pub(crate) fn add(&mut self, start: u64, len: u64, limit: u64) -> Result<PageRange, Failure> {
+    /// `limit` is the end of the space that `start` is an address of, and `beyond` the reason for
+    /// a range that leaves it. A failure names the offset in the request where the offending range
+    /// starts.
+    pub(crate) fn add(
+        &mut self,
+        start: u64,
+        len: u64,
+        limit: u64,
+        beyond: Reason,
+    ) -> Result<PageRange, Failure> {
         let at = self.data_size;
         let mask = self.mask();
         let failure = |reason| Err(Failure::at(reason, at));
@@ -82,7 +89,7 @@ impl Layout {
             return failure(Reason::Unaligned);
         }
         if end > limit {
-            return failure(Reason::NotUser);
+            return failure(beyond);
         }
 
         let first_page = start & !mask;

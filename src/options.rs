@@ -61,6 +61,9 @@ impl Options {
         let Some(name_len) = raw.name.iter().position(|&byte| byte == 0) else {
             return Err(Reason::Name);
         };
+        if raw.name[name_len..].iter().any(|&byte| byte != 0) {
+            return Err(Reason::Padding);
+        }
         if raw.phys_bits > u64::BITS {
             return Err(Reason::PhysBitsValue);
         }

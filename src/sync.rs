@@ -18,6 +18,7 @@ use super::{
             Access,
             DmaBuf, //
         },
+        gup,
         usercopy::{
             self,
             ReadError, //
@@ -33,6 +34,9 @@ use kernel::{
     dma::DataDirection,
     prelude::*, //
 };
+
+/// How many bytes are done between two looks for a fatal signal.
+const STEP: u64 = 64 << 20;
 
 /// A checked piece of a buffer.
 struct Piece {
@@ -73,7 +77,17 @@ pub(crate) fn sync(request: &mut vmmexp_sync) -> Result<(), Failure> {
         Side::Cpu
     };
     for piece in &pieces {
-        buffer.sync(piece.offset, piece.len, direction, side);
+        let end = piece.offset + piece.len;
+        let mut offset = piece.offset;
+        while offset < end {
+            // Whoever is being killed will not look at the memory any more.
+            if gup::fatal_signal_pending() {
+                return Err(Reason::Interrupted.into());
+            }
+            let len = STEP.min(end - offset);
+            buffer.sync(offset, len, direction, side);
+            offset += len;
+        }
     }
     Ok(())
 }

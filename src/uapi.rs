@@ -47,6 +47,9 @@ pub(crate) trait Request: FromBytes + AsBytes + Default {
 
     /// Tells the caller why the request failed, or that it did not.
     fn set_outcome(&mut self, outcome: Result<(), Failure>);
+
+    /// Leaves nothing in the answers that the caller of a failed request could take for one.
+    fn clear_answers(&mut self) {}
 }
 
 /// Whether `cmd` is one of ours, whatever its size; if so, its number.
@@ -58,7 +61,7 @@ pub(crate) fn number(cmd: u32) -> Option<u32> {
 }
 
 macro_rules! request {
-    ($name:ident, $nr:literal, $min:ident, $size:literal) => {
+    ($name:ident, $nr:literal, $min:ident, $size:literal $(, $clear:item)?) => {
         // SAFETY: All fields are integers, or arrays of them, and any bits make one.
         unsafe impl FromBytes for $name {}
         // SAFETY: There is no padding: the fields add up to the size asserted below.
@@ -76,11 +79,27 @@ macro_rules! request {
                     Err(failure) => (failure.reason as u32, failure.offset),
                 };
             }
+
+            $($clear)?
         }
     };
 }
 
-request!(vmmexp_export, 0, VMMEXP_EXPORT_SIZE_MIN, 128);
+request!(
+    vmmexp_export,
+    0,
+    VMMEXP_EXPORT_SIZE_MIN,
+    128,
+    fn clear_answers(&mut self) {
+        self.fd = -1;
+        self.size = 0;
+        self.data_offset = 0;
+        self.data_size = 0;
+        self.nr_segs = 0;
+        self.kinds = 0;
+        self.alignment = 0;
+    }
+);
 request!(vmmexp_sync, 1, VMMEXP_SYNC_SIZE_MIN, 40);
 request!(vmmexp_info, 2, VMMEXP_INFO_SIZE_MIN, 80);
 request!(vmmexp_query, 3, VMMEXP_QUERY_SIZE_MIN, 88);
@@ -99,6 +118,7 @@ macro_rules! element {
 
 element!(vmmexp_range, 24);
 element!(vmmexp_sync_range, 16);
+element!(vmmexp_region_info, 48);
 
 macro_rules! assert_reasons {
     ($(($variant:ident, $name:ident, $number:literal, $errno:ident, $value:literal))*) => {

@@ -13,8 +13,9 @@
 //! vmmexp_main            the module
 //!   device               /dev/vmmexp: files and ioctls
 //!     export sync info   one file for each thing a caller can ask for
+//!       gather           which memory may be exported, and how it is had
 //!       buffer           what is known of an exported buffer
-//!       backing          what holds the memory
+//!       carveout region  memory that Linux leaves alone: the driver, the regions, their devices
 //!         uapi           the ABI, as the C header has it
 //!           extent layout options reason     pure: no kernel, tested on the host
 //!           kernel_ext   abstractions that the kernel crate lacks; all unsafe code
@@ -22,40 +23,51 @@
 //!
 //! # Locks
 //!
-//! In the order in which they are taken; vmmexp has none of its own:
+//! In the order in which they are taken:
 //!
 //! 1. `mmap_lock` of the caller, for reading: a batch of at most 16 MiB is checked and pinned
-//!    under it (`backing/pinned.rs`). Nothing of the dma-buf exists as yet.
-//! 2. `dma_resv` of a dma-buf: held by the core around map, unmap, vmap and vunmap; taken to
+//!    under it (`gather.rs`). Nothing of the dma-buf exists as yet.
+//! 2. The list of regions (`region.rs`): taken for a look-up, also with the mmap lock held.
+//! 3. `dma_resv` of a dma-buf: held by the core around map, unmap, vmap and vunmap; taken to
 //!    count attachments. Allocations under it may reclaim memory, hence:
-//! 3. what the allocator takes.
+//! 4. what the allocator takes.
+//!
+//! `name_lock` of a new dma-buf is taken with none of these held and nothing under it.
 //!
 //! Folio locks are taken when pages are unpinned, which happens with none of these held: in
 //! `release` of the dma-buf, or where an export fails, after the mmap lock was given up.
 //!
 //! # Who may sleep
 //!
-//! Everything here runs in the context of a process and may sleep, but for the fault handler of
-//! mappings (`kernel_ext/dma_buf/mmap.rs`), which takes no lock but those of the page tables.
+//! Everything here runs in the context of a process and may sleep. The fault handler of mappings
+//! (`kernel_ext/dma_buf/mmap.rs`) is called with the mmap lock or that of the VMA held for reading,
+//! takes those of the page tables, and may allocate these.
 
 use kernel::prelude::*;
 
-mod backing;
 mod buffer;
+#[cfg_attr(not(CONFIG_OF), path = "carveout_none.rs")]
+mod carveout;
 mod device;
 mod export;
 mod extent;
+mod gather;
 mod info;
 mod kernel_ext;
 mod layout;
 mod options;
 mod reason;
+#[cfg_attr(
+    not(CONFIG_OF),
+    allow(dead_code, reason = "regions come from device trees")
+)]
+mod region;
 mod sync;
 mod uapi;
 
+use kernel::str::CString;
 use kernel_ext::{
     cache,
-    compat,
     misc, //
 };
 
@@ -73,6 +85,7 @@ module! {
 struct Vmmexp {
     #[pin]
     _device: misc::Registration<device::File>,
+    _carveouts: carveout::Registration,
     _cache: cache::Registration,
 }
 
@@ -80,9 +93,12 @@ impl kernel::InPlaceModule for Vmmexp {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(|| {
             let cache = cache::Registration::new(c"vmmexp")?;
-            let device = device::Device::new(cache.maintainer());
+            let regions = region::Regions::new()?;
+            let name = CString::try_from(c"vmmexp")?;
+            let device = device::Device::new(cache.maintainer(), regions.clone());
             Ok(try_pin_init!(Self {
-                _device <- misc::Registration::new(c"vmmexp", compat::this_module(), device),
+                _carveouts: carveout::Registration::new(regions)?,
+                _device <- misc::Registration::new(name, device),
                 _cache: cache,
             }? Error))
         })

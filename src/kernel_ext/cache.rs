@@ -8,6 +8,14 @@
 //! [`Maintainer`] is a device which exists for nothing else: non-coherent where the architecture
 //! has such devices, reaching all memory, never bouncing. One pass through it does the CPU's part
 //! for whatever device looks at the memory.
+//!
+//! # No line is lost
+//!
+//! The DMA API invalidates lines without writing them back where it knows that a device was given
+//! the memory before. Here nobody knows that: whoever holds a dma-buf may ask for maintenance at
+//! any time, and an invalidation alone would throw away what others have stored and lay open what
+//! was in memory before it was cleared. So lines are always written back first. Where a device has
+//! written there are no dirty lines, if everybody keeps to the rules; if not, the loss is theirs.
 
 use super::{
     compat,
@@ -16,9 +24,11 @@ use super::{
     dma,
     extent::{
         self,
-        Extent, //
+        Extent,
+        Source, //
     },
     helpers,
+    reserved::Reserved,
     PAGE_SHIFT, //
 };
 use kernel::{
@@ -34,10 +44,16 @@ use kernel::{
 /// How many bytes are maintained without giving way to others.
 const STEP: u64 = 4 << 20;
 
-/// The granularity of cache maintenance, bytes.
+/// The granularity of cache maintenance, bytes: a power of two.
 pub(crate) fn alignment() -> u64 {
     // SAFETY: A property of the machine.
     unsafe { helpers::vmmexp_helper_dma_get_cache_alignment() as u64 }
+}
+
+/// Orders all accesses of this CPU to memory, as other CPUs and bus masters see them.
+pub(super) fn barrier() {
+    // SAFETY: A barrier.
+    unsafe { helpers::vmmexp_helper_mb() };
 }
 
 /// Which side is about to access the memory.
@@ -47,6 +63,19 @@ pub(crate) enum Side {
     Cpu,
     /// Devices: what the CPU wrote becomes visible to them.
     Device,
+}
+
+impl Side {
+    /// Whether lines must be given up, once written back: what the CPU reads next may be what a
+    /// device has written.
+    pub(super) fn invalidates(self, direction: DataDirection) -> bool {
+        self == Self::Cpu && !matches!(direction, DataDirection::ToDevice)
+    }
+
+    /// Whether lines must be written back: see the top of this file.
+    pub(super) fn cleans(self, direction: DataDirection) -> bool {
+        self == Self::Device || self.invalidates(direction)
+    }
 }
 
 /// The registration of a device to maintain caches through.
@@ -99,125 +128,86 @@ impl Maintainer {
     pub(crate) fn is_needed(&self) -> bool {
         !dma::is_coherent(&self.dev)
     }
-}
 
-/// The caches over a list of extents.
-///
-/// # Invariants
-///
-/// If `mapped`, every extent is mapped for the maintainer's device: the DMA API wants to see a
-/// mapping before it is told to maintain one. With dma-direct that is bookkeeping of its debugging
-/// code and costs nothing else.
-pub(super) struct Caches {
-    maintainer: Maintainer,
-    mapped: bool,
-}
-
-impl Caches {
-    /// For the caches over `extents`.
+    /// Maintains the caches over `len` bytes of a buffer from `offset` on, rounded outward to
+    /// [`alignment`], for access by `side`. May sleep.
+    ///
+    /// `reserved` knows the reserved regions that extents lie in.
     ///
     /// # Safety
     ///
-    /// The memory must stay allocated until [`Caches::end`], and be covered by the linear map, or
-    /// have `struct page`s.
-    pub(super) unsafe fn new(maintainer: Maintainer, extents: &[Extent]) -> Self {
-        let raw = device_as_raw(&maintainer.dev);
-        // Confidential guests share nothing with devices, and a mapping would warn.
-        let mapped = maintainer.is_needed() && dma::reaches(&maintainer.dev, extents);
-        if mapped {
-            for extent in extents {
-                // SAFETY: The device is valid and reaches the extent. Its addresses are physical
-                // ones, so the one returned is known and cannot be an error.
-                unsafe {
-                    bindings::dma_map_phys(
-                        raw,
-                        extent.phys(PAGE_SHIFT) as bindings::phys_addr_t,
-                        extent.pages << PAGE_SHIFT,
-                        DataDirection::Bidirectional.into(),
-                        bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong,
-                    )
-                };
-            }
-        }
-        // INVARIANT: Mapped as `mapped` tells.
-        Self { maintainer, mapped }
-    }
-
-    /// Maintains the caches over `len` bytes from `offset` on for access by `side`, rounded
-    /// outward to [`alignment`]. May sleep. Does nothing if the machine needs nothing.
-    ///
-    /// # Safety
-    ///
-    /// `extents` must be those given to [`Caches::new`].
-    pub(super) unsafe fn maintain(
+    /// `extents` must describe a buffer along with `reserved`, and its memory stay allocated for
+    /// the duration of this call.
+    pub(super) unsafe fn maintain<'a>(
         &self,
         extents: &[Extent],
+        reserved: impl Fn(u16) -> Option<&'a Reserved>,
         offset: u64,
         len: u64,
         direction: DataDirection,
         side: Side,
     ) {
-        if !self.mapped {
-            return;
-        }
-        let raw = device_as_raw(&self.maintainer.dev);
-        // A power of two.
+        // Confidential guests share nothing with devices, and the DMA API would warn.
+        let ordinary = self.is_needed() && dma::reaches(&self.dev, &[]);
         let mask = alignment() - 1;
         let start = offset & !mask;
         let len = ((offset + len + mask) & !mask) - start;
 
         for piece in extent::pieces(extents, PAGE_SHIFT, start, len, STEP) {
-            // SAFETY: By the invariants, and the contract of this function, the piece lies within
-            // a mapping of this device.
-            unsafe {
-                let addr =
-                    helpers::vmmexp_helper_phys_to_dma(raw, piece.phys as bindings::phys_addr_t);
-                let len = piece.len as usize;
-                match side {
-                    Side::Cpu => helpers::vmmexp_helper_dma_sync_single_for_cpu(
-                        raw,
-                        addr,
-                        len,
-                        direction.into(),
-                    ),
-                    Side::Device => helpers::vmmexp_helper_dma_sync_single_for_device(
-                        raw,
-                        addr,
-                        len,
-                        direction.into(),
-                    ),
+            match piece.source {
+                Source::Reserved(index) => {
+                    if let Some(region) = reserved(index) {
+                        region.maintain(piece.phys, piece.len, direction, side);
+                    }
                 }
+                Source::Pages if ordinary => {
+                    // SAFETY: The memory is ordinary memory, and allocated.
+                    unsafe { self.maintain_piece(piece.phys, piece.len, direction, side) };
+                }
+                Source::Pages => {}
             }
             cond_resched();
         }
     }
 
-    /// Ends it, before the memory goes.
+    /// Maintains the caches over `len` bytes from physical address `phys` on.
     ///
     /// # Safety
     ///
-    /// `extents` must be those given to [`Caches::new`], and this the last call.
-    pub(super) unsafe fn end(&mut self, extents: &[Extent]) {
-        if !self.mapped {
-            return;
-        }
-        let raw = device_as_raw(&self.maintainer.dev);
-        for extent in extents {
-            // SAFETY: Mapped in `new` in the same way, by the invariants.
-            unsafe {
-                bindings::dma_unmap_phys(
+    /// They must be ordinary memory, and allocated.
+    unsafe fn maintain_piece(&self, phys: u64, len: u64, direction: DataDirection, side: Side) {
+        let raw = device_as_raw(&self.dev);
+        // CAST: Memory that exists has such addresses; pieces are small.
+        let (phys, len) = (phys as bindings::phys_addr_t, len as usize);
+        // CAST: A small constant.
+        let attributes = bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
+        let both = DataDirection::Bidirectional.into();
+
+        // SAFETY: The device is valid and reaches all memory, which is there, says the caller.
+        // The DMA API wants to see a mapping around the maintenance; with dma-direct, which faux
+        // devices have, it does nothing.
+        unsafe {
+            let addr = bindings::dma_map_phys(raw, phys, len, both, attributes);
+            if helpers::vmmexp_helper_dma_mapping_error(raw, addr) {
+                return;
+            }
+            if side.cleans(direction) {
+                helpers::vmmexp_helper_dma_sync_single_for_device(
                     raw,
-                    helpers::vmmexp_helper_phys_to_dma(
-                        raw,
-                        extent.phys(PAGE_SHIFT) as bindings::phys_addr_t,
-                    ),
-                    extent.pages << PAGE_SHIFT,
-                    DataDirection::Bidirectional.into(),
-                    bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong,
-                )
-            };
+                    addr,
+                    len,
+                    DataDirection::ToDevice.into(),
+                );
+            }
+            if side.invalidates(direction) {
+                helpers::vmmexp_helper_dma_sync_single_for_cpu(
+                    raw,
+                    addr,
+                    len,
+                    DataDirection::FromDevice.into(),
+                );
+            }
+            bindings::dma_unmap_phys(raw, addr, len, both, attributes);
         }
-        // INVARIANT: Nothing is mapped any more.
-        self.mapped = false;
     }
 }

@@ -5,21 +5,20 @@
 //! `Kbuild` sets `VMMEXP_SINCE_7_3`; this file is the only one that looks.
 
 use kernel::{
+    bindings,
     device::Device,
     faux,
-    ThisModule, //
+    types::Opaque, //
 };
 
-/// This module, for what holds a reference to it.
-pub(crate) fn this_module() -> &'static ThisModule {
-    #[cfg(VMMEXP_SINCE_7_3)]
-    {
-        kernel::module::this_module::<crate::LocalModule>()
+/// This module, for what holds a reference to it, as a constant: 7.2 has it in a `static` only.
+pub(crate) const fn this_module_ptr() -> *mut bindings::module {
+    #[allow(improper_ctypes, reason = "only its address is taken")]
+    extern "C" {
+        static __this_module: Opaque<bindings::module>;
     }
-    #[cfg(not(VMMEXP_SINCE_7_3))]
-    {
-        &crate::THIS_MODULE
-    }
+    // SAFETY: The linker script of modules has it; only its address is taken.
+    unsafe { __this_module.get() }
 }
 
 /// The device of a faux registration.

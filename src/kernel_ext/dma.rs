@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! DMA mappings of page-backed extents.
+//! DMA mappings of extents.
 //!
 //! C headers: [`include/linux/dma-mapping.h`](srctree/include/linux/dma-mapping.h),
 //! [`include/linux/dma-direct.h`](srctree/include/linux/dma-direct.h),
@@ -15,13 +15,18 @@
 //!   default of 64 KiB is not a limit that anyone means. Every entry is mapped by itself, so that
 //!   the length limit of `dma_map_sg()` does not come in.
 //! - Any other device gets entries split at `dma_get_max_seg_size()`; `dma_map_sgtable()` merges
-//!   what its IOMMU can make contiguous.
+//!   what its IOMMU can make contiguous. With reserved memory among them the entries are mapped
+//!   one by one here too: it has no `struct page`s that a table could carry.
+//!
+//! Reserved memory is not in the linear map, so the DMA API must not maintain its caches
+//! (`DMA_ATTR_SKIP_CPU_SYNC`).
 
 use super::{
     device_as_raw,
     extent::{
         self,
-        Extent, //
+        Extent,
+        Source, //
     },
     helpers,
     PAGE_SHIFT, //
@@ -65,13 +70,17 @@ pub(super) fn reaches(dev: &Device, extents: &[Extent]) -> bool {
     let raw = device_as_raw(dev);
     if !is_direct(dev) {
         // SAFETY: The device is valid.
-        return !unsafe { (*raw).dma_mask }.is_null();
+        return unsafe { helpers::vmmexp_helper_dma_translates(raw) };
+    }
+    // SAFETY: The device is valid.
+    if !unsafe { helpers::vmmexp_helper_dma_never_bounces(raw) } {
+        return false;
     }
     extents.iter().all(|extent| {
         // CAST: Memory that exists has physical addresses.
         let phys = extent.phys(PAGE_SHIFT) as bindings::phys_addr_t;
         let bytes = extent.pages << PAGE_SHIFT;
-        // SAFETY: The device is valid.
+        // SAFETY: The device is valid, and has a mask.
         unsafe { helpers::vmmexp_helper_dma_reaches(raw, phys, bytes) }
     })
 }
@@ -79,22 +88,31 @@ pub(super) fn reaches(dev: &Device, extents: &[Extent]) -> bool {
 /// The longest entry that `dev` takes, in pages and below 4 GiB; zero if not even a page.
 fn max_entry_pages(dev: &Device, direct: bool) -> usize {
     let raw = device_as_raw(dev);
-    let limit = if direct {
-        // SAFETY: The device is valid; its parameters live and stay as long as its driver, which
-        // is the caller or one of its callers, is bound.
-        let parms = unsafe { (*raw).dma_parms };
-        if parms.is_null() {
-            0
+    // SAFETY: The device is valid; its parameters stay for as long as its driver, which is the
+    // caller or one of its callers, is bound.
+    let limit = unsafe {
+        if direct {
+            helpers::vmmexp_helper_dma_driver_max_seg_size(raw)
         } else {
-            // SAFETY: As above.
-            unsafe { (*parms).max_segment_size }
+            helpers::vmmexp_helper_dma_get_max_seg_size(raw)
         }
-    } else {
-        // SAFETY: As above.
-        unsafe { helpers::vmmexp_helper_dma_get_max_seg_size(raw) }
     };
     let limit = if limit == 0 { u32::MAX } else { limit };
     limit as usize >> PAGE_SHIFT
+}
+
+/// Why extents cannot be mapped.
+pub(super) enum MapError {
+    /// The device does not [reach](reaches) all of the memory.
+    Unreachable,
+    /// Something else.
+    Other(Error),
+}
+
+impl From<Error> for MapError {
+    fn from(err: Error) -> Self {
+        Self::Other(err)
+    }
 }
 
 /// A mapping of extents for one device in one direction.
@@ -104,71 +122,82 @@ fn max_entry_pages(dev: &Device, direct: bool) -> usize {
 /// # Invariants
 ///
 /// - `table` is initialised and holds `table.nents` mapped entries.
-/// - The entries were mapped one by one if `direct`, else by `dma_map_sgtable()`, for `dev` in
-///   `direction` without attributes.
+/// - The entries were mapped one by one if `each`, those without a page with
+///   `DMA_ATTR_SKIP_CPU_SYNC`, else by `dma_map_sgtable()`, for `dev` in `direction`, without
+///   further attributes.
 #[repr(C)]
 pub(super) struct Mapping {
     table: bindings::sg_table,
     dev: ARef<Device>,
     direction: DataDirection,
-    direct: bool,
+    each: bool,
+    coherent: bool,
 }
 
 impl Mapping {
-    /// Maps `extents` for `dev`. May sleep; caches are cleaned or invalidated as needed.
+    /// Maps `extents` for `dev`, which is `coherent` or not. May sleep; the DMA API cleans or
+    /// invalidates caches over ordinary pages as needed.
     ///
     /// # Errors
     ///
-    /// - `EIO`: the device does not [reach](reaches) the memory, takes less than a page at a time,
-    ///   or is refused by the DMA API.
+    /// - `EIO`: the device takes less than a page at a time, or is refused by the DMA API.
     /// - `ENOMEM`: out of memory, or of IOMMU address space.
     /// - `EINVAL`: more entries than a table can have.
     ///
     /// # Safety
     ///
-    /// Every page of `extents` must have a `struct page`, those of an extent contiguous ones, and
-    /// stay allocated until the mapping is dropped. `dev` must be bound to a driver until then.
+    /// The memory must stay allocated until the mapping is dropped. Extents of
+    /// [`Source::Pages`](extent::Source::Pages) must have `struct page`s, contiguous ones, the
+    /// others be reserved memory. `dev` must be bound to a driver until then.
     pub(super) unsafe fn new(
         dev: &Device,
         extents: &[Extent],
         direction: DataDirection,
-    ) -> Result<KBox<Self>> {
+        coherent: bool,
+    ) -> Result<KBox<Self>, MapError> {
         if !reaches(dev, extents) {
-            return Err(EIO);
+            return Err(MapError::Unreachable);
         }
         let direct = is_direct(dev);
+        let each = direct || !extent::all_pages(extents);
         let max = max_entry_pages(dev, direct);
         if max == 0 {
-            return Err(EIO);
+            return Err(EIO.into());
         }
-        let count = u32::try_from(extent::piece_count(extents, max))?;
+        let count = u32::try_from(extent::piece_count(extents, max)).map_err(Error::from)?;
 
         let mut entries = Entries::new(count)?;
         // SAFETY: The caller vouches for the pages; `count` is the number of pieces.
         unsafe { entries.fill(extents, max) };
-        if direct {
-            // SAFETY: The entries have their pages, and the device was found to reach them.
-            unsafe { entries.map_each(dev, direction)? };
+        if each {
+            // SAFETY: The entries are those of the extents, which the device was found to reach.
+            unsafe { entries.map_each(dev, extents, max, direction)? };
         } else {
             // SAFETY: The table is initialised and all of its entries have pages.
             to_result(unsafe {
                 bindings::dma_map_sgtable(device_as_raw(dev), &mut entries.0, direction.into(), 0)
             })?;
         }
-        // INVARIANT: The table was filled and mapped as told by `direct`. Should the allocation
+        // INVARIANT: The table was filled and mapped as told by `each`. Should the allocation
         // fail, the value, and with it the mapping, is dropped.
         let mapping = Self {
             table: entries.into_table(),
             dev: dev.into(),
             direction,
-            direct,
+            each,
+            coherent,
         };
-        Ok(KBox::new(mapping, GFP_KERNEL)?)
+        Ok(KBox::new(mapping, GFP_KERNEL).map_err(Error::from)?)
     }
 
-    /// Whether the device snoops the CPU's caches.
+    /// Whether the device snooped the CPU's caches when it was made.
     pub(super) fn is_coherent(&self) -> bool {
-        is_coherent(&self.dev)
+        self.coherent
+    }
+
+    /// The direction it was made for.
+    pub(super) fn direction(&self) -> DataDirection {
+        self.direction
     }
 
     /// Gives the mapping to the C side, as its table.
@@ -191,7 +220,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         let dev = device_as_raw(&self.dev);
-        if self.direct {
+        if self.each {
             // SAFETY: By the invariants `nents` entries are mapped, one by one, for this device.
             unsafe { unmap_each(dev, self.table.sgl, self.table.nents, self.direction) };
         } else {
@@ -214,27 +243,31 @@ impl Entries {
     fn new(count: u32) -> Result<Self> {
         let mut table = bindings::sg_table::default();
         // SAFETY: `table` may be initialised; the call frees what it allocated if it fails.
-        to_result(unsafe { bindings::sg_alloc_table(&mut table, count, bindings::GFP_KERNEL) })?;
+        to_result(unsafe {
+            bindings::sg_alloc_table(&mut table, count, bindings::GFP_KERNEL_ACCOUNT)
+        })?;
         // INVARIANT: It is initialised now.
         Ok(Self(table))
     }
 
-    /// Sets page and length of every entry.
+    /// Sets length and, for ordinary pages, page of every entry.
     ///
     /// # Safety
     ///
-    /// `extents` must have as many pieces of at most `max` pages as the table has entries, and
-    /// all pages a `struct page`.
+    /// `extents` must have as many pieces of at most `max` pages as the table has entries.
     unsafe fn fill(&mut self, extents: &[Extent], max: usize) {
         let max = (max as u64) << PAGE_SHIFT;
         let mut entry = self.0.sgl;
         for piece in extent::pieces(extents, PAGE_SHIFT, 0, u64::MAX, max) {
             // CAST: Pieces start at page borders of existing memory and are below 4 GiB.
             let (pfn, len) = ((piece.phys >> PAGE_SHIFT) as usize, piece.len as u32);
-            // SAFETY: The page exists and there is an entry for each piece, says the caller.
-            // `sg_next()` returns null behind the last one only.
+            // SAFETY: Ordinary pages have a `struct page`. There is an entry for each piece, says
+            // the caller; `sg_next()` returns null behind the last one only.
             unsafe {
-                let page = helpers::vmmexp_helper_pfn_to_page(pfn);
+                let page = match piece.source {
+                    Source::Pages => helpers::vmmexp_helper_pfn_to_page(pfn),
+                    Source::Reserved(_) => core::ptr::null_mut(),
+                };
                 helpers::vmmexp_helper_sg_set_page(entry, page, len);
                 entry = bindings::sg_next(entry);
             }
@@ -245,27 +278,33 @@ impl Entries {
     ///
     /// # Safety
     ///
-    /// Every entry must have its page, and `dev` must reach it directly.
-    unsafe fn map_each(&mut self, dev: &Device, direction: DataDirection) -> Result {
+    /// The entries must have been filled from `extents` and `max`, and `dev` must reach these.
+    unsafe fn map_each(
+        &mut self,
+        dev: &Device,
+        extents: &[Extent],
+        max: usize,
+        direction: DataDirection,
+    ) -> Result {
         let raw = device_as_raw(dev);
+        let max = (max as u64) << PAGE_SHIFT;
         let mut entry = self.0.sgl;
-        for mapped in 0..self.0.orig_nents {
-            // SAFETY: The entry is one of the table's and has a page. `dev` reaches it.
-            let (addr, len) = unsafe {
-                let len = (*entry).length;
-                (
-                    bindings::dma_map_phys(
-                        raw,
-                        helpers::vmmexp_helper_sg_phys(entry),
-                        len as usize,
-                        direction.into(),
-                        0,
-                    ),
-                    len,
+        for (mapped, piece) in (0..).zip(extent::pieces(extents, PAGE_SHIFT, 0, u64::MAX, max)) {
+            // CAST: As in `fill`.
+            let len = piece.len as u32;
+            // SAFETY: The memory exists and `dev` reaches it. What has no `struct page` is not
+            // touched by the DMA API.
+            let addr = unsafe {
+                bindings::dma_map_phys(
+                    raw,
+                    piece.phys as bindings::phys_addr_t,
+                    len as usize,
+                    direction.into(),
+                    attributes(piece.source == Source::Pages),
                 )
             };
-            if addr == bindings::dma_addr_t::MAX {
-                // `DMA_MAPPING_ERROR`.
+            // SAFETY: The device is valid.
+            if unsafe { helpers::vmmexp_helper_dma_mapping_error(raw, addr) } {
                 // SAFETY: So many entries were mapped by this loop.
                 unsafe { unmap_each(raw, self.0.sgl, mapped, direction) };
                 return Err(EIO);
@@ -294,12 +333,22 @@ impl Drop for Entries {
     }
 }
 
+/// The attributes by which an entry is mapped one by one.
+fn attributes(has_page: bool) -> c_ulong {
+    if has_page {
+        0
+    } else {
+        // CAST: A small constant.
+        bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong
+    }
+}
+
 /// Unmaps the first `count` entries from `entry` on.
 ///
 /// # Safety
 ///
-/// They must have been mapped by `dma_map_phys()` for `dev` in `direction` without attributes, be
-/// so still, and not be used any more.
+/// They must have been mapped by `dma_map_phys()` for `dev` in `direction` with their
+/// [`attributes`], be so still, and not be used any more.
 unsafe fn unmap_each(
     dev: *mut bindings::device,
     mut entry: *mut bindings::scatterlist,
@@ -314,7 +363,7 @@ unsafe fn unmap_each(
                 bindings::sg_dma_address(entry),
                 bindings::sg_dma_len(entry) as usize,
                 direction.into(),
-                0,
+                attributes(helpers::vmmexp_helper_sg_has_page(entry)),
             );
             entry = bindings::sg_next(entry);
         }

@@ -12,12 +12,16 @@
 //! [`Locked::fault_in`], which gives the lock up; the batch is then tried again.
 
 use super::{
-    cond_resched,
     extent::{
         self,
         Extent, //
     },
     helpers,
+    memory::{
+        follows,
+        HeldMemory, //
+    },
+    reserved::Reserved,
     vma::Vma, //
 };
 use kernel::{
@@ -32,11 +36,12 @@ use kernel::{
         PAGE_SIZE, //
     },
     prelude::*,
+    sync::Arc,
     task::CurrentTask, //
 };
 
 /// How many pages one batch pins at most: what the mmap lock is held for.
-const BATCH_PAGES: usize = (16 << 20) / PAGE_SIZE;
+pub(crate) const BATCH_PAGES: usize = (16 << 20) / PAGE_SIZE;
 
 /// The address just above the highest that a user may have.
 pub(crate) fn user_space_end() -> u64 {
@@ -116,11 +121,12 @@ impl Locked<'_> {
     /// - `EFAULT`: the first page is not accessible in the way `pinned` wants, or cannot be
     ///   brought in with the lock held.
     /// - `EINTR`: the task is being killed.
-    /// - `ENOMEM`: out of memory.
+    /// - `ENOMEM`: out of memory, or the page could not be moved to where it may be held.
+    /// - `EOVERFLOW`: the page has so many pins that more could wrap its reference count.
     /// - Others as `pin_user_pages()` returns them.
     pub(crate) fn pin(&self, addr: usize, pages: usize, pinned: &mut Pinner) -> Result<usize> {
         let mut flags = bindings::FOLL_LONGTERM;
-        if pinned.memory.writable {
+        if pinned.memory.is_writable() {
             flags |= bindings::FOLL_WRITE;
         }
         let pages = pages.min(pinned.batch.capacity());
@@ -147,6 +153,52 @@ impl Locked<'_> {
         Ok(got)
     }
 
+    /// Looks up which page frames a VMA without page references (`VM_PFNMAP`, `VM_IO`) has at
+    /// `addr`, page-aligned and below `end`. The numbers say nothing of what is there: whoever
+    /// uses them must know that memory to stay.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`: nothing is mapped at `addr` at present.
+    pub(crate) fn follow(&self, addr: usize, end: usize) -> Result<FrameRun> {
+        let vma = self.guard.vma_lookup(addr).ok_or(EFAULT)?;
+        let end = end.min(vma.end());
+        let mut run: Option<FrameRun> = None;
+        let mut addr = addr;
+
+        while addr < end && run.is_none_or(|run| run.pages < BATCH_PAGES) {
+            let mut args = bindings::follow_pfnmap_args {
+                vma: vma.as_ptr(),
+                address: addr,
+                ..Default::default()
+            };
+            // SAFETY: The mmap lock is held and the address is in the VMA.
+            if unsafe { bindings::follow_pfnmap_start(&mut args) } != 0 {
+                break;
+            }
+            // SAFETY: It was started, and `args` holds its results.
+            unsafe { bindings::follow_pfnmap_end(&mut args) };
+            // A leaf above the lowest level is taken whole.
+            let to_leaf_end = (!args.addr_mask).wrapping_add(1) - (addr & !args.addr_mask);
+            let pages = to_leaf_end.min(end - addr) / PAGE_SIZE;
+            match &mut run {
+                None => {
+                    run = Some(FrameRun {
+                        pfn: args.pfn,
+                        pages,
+                        writable: args.writable,
+                    })
+                }
+                Some(run) if run.pfn + run.pages == args.pfn && run.writable == args.writable => {
+                    run.pages += pages;
+                }
+                Some(_) => break,
+            }
+            addr += pages * PAGE_SIZE;
+        }
+        run.ok_or(EFAULT)
+    }
+
     /// Brings in the page at `addr`, for writing if `write`, giving the lock up and, where that
     /// takes long, letting others have it meanwhile. May sleep for as long as a userfaultfd
     /// handler or a storage device lets it, until the task is killed.
@@ -155,7 +207,7 @@ impl Locked<'_> {
     ///
     /// - `EFAULT`: nothing is mapped there, not in that way, or it cannot be brought in.
     /// - `EINTR`: the task is being killed.
-    /// - `ENOMEM`, `EHWPOISON`: as `fixup_user_fault()` returns them.
+    /// - `ENOMEM`: out of memory.
     pub(crate) fn fault_in(self, addr: usize, write: bool) -> Result {
         let flags = if write {
             bindings::fault_flag_FAULT_FLAG_WRITE
@@ -171,9 +223,20 @@ impl Locked<'_> {
     }
 }
 
-/// Pinned pages in the making.
+/// Page frames next to each other, as [`Locked::follow`] found them mapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameRun {
+    /// The number of the first.
+    pub(crate) pfn: usize,
+    /// How many.
+    pub(crate) pages: usize,
+    /// Whether the page tables allow writing to them.
+    pub(crate) writable: bool,
+}
+
+/// Memory in the making.
 pub(crate) struct Pinner {
-    memory: PinnedPages,
+    memory: HeldMemory,
     /// The pages of one batch. Empty between calls.
     batch: KVVec<*mut bindings::page>,
 }
@@ -183,31 +246,38 @@ impl Pinner {
     /// written to.
     pub(crate) fn new(pages: usize, writable: bool) -> Result<Self> {
         Ok(Self {
-            memory: PinnedPages {
-                extents: KVVec::new(),
-                writable,
-            },
-            batch: KVVec::with_capacity(pages.min(BATCH_PAGES), GFP_KERNEL)?,
+            memory: HeldMemory::new(writable),
+            batch: KVVec::with_capacity(pages.min(BATCH_PAGES), GFP_KERNEL_ACCOUNT)?,
         })
     }
 
     /// How many pages are pinned by now.
     pub(crate) fn len(&self) -> usize {
-        extent::page_count(&self.memory.extents)
+        extent::page_count(self.memory.held())
     }
 
     /// Whether the pages are pinned for writing.
     pub(crate) fn writable(&self) -> bool {
-        self.memory.writable
+        self.memory.is_writable()
     }
 
     /// The extents pinned by now.
     pub(crate) fn extents(&self) -> &[Extent] {
-        &self.memory.extents
+        self.memory.held()
+    }
+
+    /// Appends pages of a reserved region: see [`HeldMemory::append_reserved`].
+    pub(crate) fn append_reserved(
+        &mut self,
+        region: &Arc<Reserved>,
+        offset: u64,
+        pages: usize,
+    ) -> Result {
+        self.memory.append_reserved(region, offset, pages)
     }
 
     /// Ends the pinning.
-    pub(crate) fn finish(self) -> PinnedPages {
+    pub(crate) fn finish(self) -> HeldMemory {
         self.memory
     }
 
@@ -220,8 +290,17 @@ impl Pinner {
         while let Some((&first, _)) = left.split_first() {
             let run = contiguous(left);
             // SAFETY: The page is pinned.
-            let pfn = unsafe { helpers::vmmexp_helper_page_to_pfn(first) };
-            if let Err(err) = self.memory.append(first, pfn, run) {
+            if unsafe { helpers::vmmexp_helper_page_refs_run_out(first) } {
+                result = Err(EOVERFLOW);
+                break;
+            }
+            // SAFETY: The pages of the run are pinned as the memory wants them, by
+            // `Locked::pin()`, and contiguous; their pins are ours to give.
+            let appended = unsafe {
+                let pfn = helpers::vmmexp_helper_page_to_pfn(first);
+                self.memory.append_pages(first, pfn, run)
+            };
+            if let Err(err) = appended {
                 result = Err(err);
                 break;
             }
@@ -245,95 +324,4 @@ fn contiguous(pages: &[*mut bindings::page]) -> usize {
         run += 1;
     }
     run
-}
-
-/// Whether `next` is the page after `page`.
-///
-/// `unpin_user_page_range_dirty_lock()` and the users of scatterlists count on `struct page`s
-/// which are contiguous too (`page_range_contiguous()`).
-fn follows(page: *mut bindings::page, next: *mut bindings::page) -> bool {
-    if page.wrapping_add(1) != next {
-        return false;
-    }
-    // Only here do neighbours in the memory map not imply neighbours in memory.
-    if cfg!(CONFIG_SPARSEMEM) && !cfg!(CONFIG_SPARSEMEM_VMEMMAP) {
-        // SAFETY: Both pages are pinned.
-        return unsafe {
-            helpers::vmmexp_helper_page_to_pfn(page) + 1 == helpers::vmmexp_helper_page_to_pfn(next)
-        };
-    }
-    true
-}
-
-/// Pages pinned for the long term (`FOLL_PIN | FOLL_LONGTERM`).
-///
-/// Dropping it unpins them, and dirties them first if they were pinned for writing: a device, or
-/// a mapping by page frame numbers, leaves no other trace of having written. That takes folio
-/// locks, so it may sleep and must not be done with a reservation lock held.
-///
-/// # Invariants
-///
-/// - `extents` describes a buffer (see [`Extent`]).
-/// - This owns one pin on each page of each extent.
-/// - The `struct page`s of each extent are contiguous.
-pub(crate) struct PinnedPages {
-    extents: KVVec<Extent>,
-    writable: bool,
-}
-
-impl PinnedPages {
-    /// Takes over the pins on `pages` pages from `page`, whose page frame number is `pfn`, on.
-    fn append(&mut self, page: *mut bindings::page, pfn: usize, pages: usize) -> Result {
-        let first = extent::page_count(&self.extents);
-        if let Some(last) = self.extents.last_mut() {
-            if last.pfn + last.pages == pfn && {
-                // SAFETY: The last page of the extent is pinned.
-                let page_before = unsafe { helpers::vmmexp_helper_pfn_to_page(pfn - 1) };
-                follows(page_before, page)
-            } {
-                // INVARIANT: The pages continue the extent, in memory and in the memory map.
-                last.pages += pages;
-                return Ok(());
-            }
-        }
-        // INVARIANT: `first` is the number of pages before, and the caller hands over the pins.
-        self.extents
-            .push(Extent { pfn, pages, first }, GFP_KERNEL)?;
-        Ok(())
-    }
-}
-
-impl Drop for PinnedPages {
-    fn drop(&mut self) {
-        for extent in &self.extents {
-            let mut pfn = extent.pfn;
-            while pfn < extent.pfn + extent.pages {
-                let pages = BATCH_PAGES.min(extent.pfn + extent.pages - pfn);
-                // SAFETY: By the invariants these pages are contiguous in the memory map and each
-                // has one pin of ours, which is given up here and only here.
-                unsafe {
-                    bindings::unpin_user_page_range_dirty_lock(
-                        helpers::vmmexp_helper_pfn_to_page(pfn),
-                        pages,
-                        self.writable,
-                    )
-                };
-                pfn += pages;
-                cond_resched();
-            }
-        }
-    }
-}
-
-// SAFETY: The extents only change while pinning, before the value can be had; the pins keep the
-// pages, whose `struct page`s are contiguous within each extent, and `writable` tells whether they
-// were pinned for writing.
-unsafe impl super::dma_buf::Memory for PinnedPages {
-    fn extents(&self) -> &[Extent] {
-        &self.extents
-    }
-
-    fn writable(&self) -> bool {
-        self.writable
-    }
 }

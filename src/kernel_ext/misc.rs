@@ -4,20 +4,32 @@
 //!
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h).
 //!
-//! [`kernel::miscdevice`] carries no data from the registration to `open`, and in 7.2 it sets no
-//! `owner`, so that a module can go while its device is open.
+//! [`kernel::miscdevice`] carries no data from the registration to `open`, cannot tell its files
+//! from others, and in 7.2 it sets no `owner`, so that a module can go while its device is open.
 
-use core::marker::PhantomData;
+use super::{
+    compat,
+    reserved::Reserved, //
+};
+use core::{
+    marker::PhantomData,
+    ops::Deref,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings,
     error::to_result,
-    fs::File,
+    fs::{
+        File,
+        LocalFile, //
+    },
     prelude::*,
+    str::CString,
+    sync::aref::ARef,
     types::{
         ForeignOwnable,
         Opaque, //
-    },
-    ThisModule,
+    }, //
 };
 
 /// A file of a misc device.
@@ -25,28 +37,77 @@ pub(crate) trait MiscFile: Sized + Send + Sync + 'static {
     /// What the device has for its files.
     type Device: Send + Sync;
 
+    /// The operations: a `static` of the implementer's, by whose address its files are recognised.
+    fn ops() -> &'static FileOps<Self>;
+
     /// Opens `file`. May sleep.
     fn open(device: &Self::Device, file: &File) -> Result<Self>;
 
     /// Handles an ioctl. `arg` is as the caller gave it, pointers of 32-bit callers being
     /// converted (`compat_ptr_ioctl()`). May sleep.
-    fn ioctl(&self, file: &File, cmd: u32, arg: usize) -> Result<isize>;
+    fn ioctl(&self, _file: &File, _cmd: u32, _arg: usize) -> Result<isize> {
+        Err(ENOTTY)
+    }
+}
+
+/// A file that can be mapped: as the reserved region behind it.
+pub(crate) trait RegionFile: MiscFile {
+    /// The region. Offset 0 of the file is its start. Must be the same one each time.
+    fn region(&self) -> &Reserved;
+}
+
+/// `struct file_operations` for files of type `F`.
+pub(crate) struct FileOps<F: MiscFile> {
+    table: bindings::file_operations,
+    _file: PhantomData<fn(F)>,
+}
+
+// SAFETY: The table is never changed, and the function and module pointers in it may be used from
+// any thread.
+unsafe impl<F: MiscFile> Sync for FileOps<F> {}
+
+impl<F: MiscFile> FileOps<F> {
+    /// Operations of files with ioctls, to be put in a `static`. The module stays for as long as
+    /// a file is open.
+    pub(crate) const fn new() -> Self {
+        Self {
+            table: bindings::file_operations {
+                owner: compat::this_module_ptr(),
+                open: Some(Ops::<F>::open),
+                release: Some(Ops::<F>::release),
+                unlocked_ioctl: Some(Ops::<F>::ioctl),
+                #[cfg(CONFIG_COMPAT)]
+                compat_ioctl: bindings::compat_ptr_ioctl,
+                ..pin_init::zeroed()
+            },
+            _file: PhantomData,
+        }
+    }
+}
+
+impl<F: RegionFile> FileOps<F> {
+    /// The same, of files that can be mapped too.
+    pub(crate) const fn with_region() -> Self {
+        let mut this = Self::new();
+        this.table.mmap = Some(Ops::<F>::mmap_region);
+        this
+    }
 }
 
 /// The registration of a misc device.
 ///
 /// # Invariants
 ///
-/// `inner` is registered with `fops`, whose operations are those for files of type `F`.
+/// `inner` is registered with the operations of `F`.
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Registration<F: MiscFile> {
     // First, so that the `struct miscdevice` the core passes around leads to the rest.
     #[pin]
     inner: Opaque<bindings::miscdevice>,
-    #[pin]
-    fops: Opaque<bindings::file_operations>,
     device: F::Device,
+    // `inner` refers to it.
+    name: CString,
 }
 
 // SAFETY: A misc device can be deregistered from any thread, and the data are `Send`.
@@ -56,23 +117,18 @@ unsafe impl<F: MiscFile> Sync for Registration<F> {}
 
 impl<F: MiscFile> Registration<F> {
     /// Registers a device as `name`, accessible to root only until user space decides otherwise.
-    /// `module` stays for as long as a file is open.
-    pub(crate) fn new(
-        name: &'static CStr,
-        module: &'static ThisModule,
-        device: F::Device,
-    ) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(name: CString, device: F::Device) -> impl PinInit<Self, Error> {
         try_pin_init!(&this in Self {
             device,
-            fops <- Opaque::new(Self::file_operations(module)),
+            name,
             inner <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
-                // SAFETY: `slot` may be written to; `this` is where the other fields, initialised
-                // by now, stay until the registration ends.
+                // SAFETY: `slot` may be written to; the name, initialised by now, stays where it
+                // is until the registration ends.
                 unsafe {
                     slot.write(bindings::miscdevice {
                         minor: bindings::MISC_DYNAMIC_MINOR as c_int,
-                        name: name.as_char_ptr(),
-                        fops: (*this.as_ptr()).fops.get(),
+                        name: (*this.as_ptr()).name.as_char_ptr(),
+                        fops: &F::ops().table,
                         mode: 0o600,
                         ..pin_init::zeroed()
                     })
@@ -82,18 +138,6 @@ impl<F: MiscFile> Registration<F> {
                 to_result(unsafe { bindings::misc_register(slot) })
             }),
         }? Error)
-    }
-
-    fn file_operations(module: &'static ThisModule) -> bindings::file_operations {
-        bindings::file_operations {
-            owner: module.as_ptr(),
-            open: Some(Ops::<F>::open),
-            release: Some(Ops::<F>::release),
-            unlocked_ioctl: Some(Ops::<F>::ioctl),
-            #[cfg(CONFIG_COMPAT)]
-            compat_ioctl: bindings::compat_ptr_ioctl,
-            ..pin_init::zeroed()
-        }
     }
 }
 
@@ -105,7 +149,42 @@ impl<F: MiscFile> PinnedDrop for Registration<F> {
     }
 }
 
-/// `struct file_operations`: what the virtual file system calls.
+/// A reference to an open file of type `F`.
+///
+/// # Invariants
+///
+/// The file has the operations of `F`.
+pub(crate) struct FileRef<F: MiscFile> {
+    file: ARef<LocalFile>,
+    _file: PhantomData<F>,
+}
+
+impl<F: MiscFile> FileRef<F> {
+    /// The file that descriptor `fd` of the current task stands for; `None` if it is not open or
+    /// not of type `F`.
+    pub(crate) fn from_fd(fd: i32) -> Option<Self> {
+        let file = LocalFile::fget(u32::try_from(fd).ok()?).ok()?;
+        // SAFETY: The file is valid, and its operations never change.
+        let ops = unsafe { (*file.as_ptr()).f_op };
+        // INVARIANT: Compared here.
+        core::ptr::eq(ops, &F::ops().table).then_some(Self {
+            file,
+            _file: PhantomData,
+        })
+    }
+}
+
+impl<F: MiscFile> Deref for FileRef<F> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        // SAFETY: By the invariants `open` put a box there; it stays until `release`, which our
+        // reference holds off.
+        unsafe { KBox::<F>::borrow((*self.file.as_ptr()).private_data.cast()) }
+    }
+}
+
+/// What the virtual file system calls.
 struct Ops<F: MiscFile>(PhantomData<F>);
 
 impl<F: MiscFile> Ops<F> {
@@ -157,6 +236,28 @@ impl<F: MiscFile> Ops<F> {
             // CAST: Both are as wide as a pointer.
             Ok(ret) => ret as c_long,
             Err(err) => err.to_errno() as c_long,
+        }
+    }
+}
+
+impl<F: RegionFile> Ops<F> {
+    /// # Safety
+    ///
+    /// `file` must be a file opened by [`Self::open`], and `vma` a new VMA of it.
+    unsafe extern "C" fn mmap_region(
+        file: *mut bindings::file,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        // SAFETY: `open` put the box there; it stays until `release`, which the VMA holds off for
+        // as long as it lives.
+        let this = unsafe { KBox::<F>::borrow((*file).private_data.cast()) };
+        let Some(vma) = NonNull::new(vma) else {
+            return EINVAL.to_errno();
+        };
+        // SAFETY: The VMA is new. It keeps its file, and the file the region.
+        match unsafe { this.region().mmap(vma) } {
+            Ok(()) => 0,
+            Err(err) => err.to_errno(),
         }
     }
 }

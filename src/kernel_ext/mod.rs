@@ -11,8 +11,20 @@ pub(crate) mod compat;
 pub(crate) mod dma;
 pub(crate) mod dma_buf;
 pub(crate) mod gup;
+#[cfg_attr(
+    not(CONFIG_OF),
+    allow(dead_code, reason = "regions come from device trees")
+)]
 mod helpers;
+pub(crate) mod memory;
 pub(crate) mod misc;
+#[cfg(CONFIG_OF)]
+pub(crate) mod of_driver;
+#[cfg_attr(
+    not(CONFIG_OF),
+    allow(dead_code, reason = "regions come from device trees")
+)]
+pub(crate) mod reserved;
 pub(crate) mod usercopy;
 pub(crate) mod vma;
 mod vmap;

@@ -75,6 +75,12 @@ impl<'a> Vma<'a> {
         self.has(flags::EXEC)
     }
 
+    /// Whether the CPU's accesses through it go to the caches.
+    pub(crate) fn cached(&self) -> bool {
+        // SAFETY: The VMA is valid, and its protection stable while the mmap lock is held.
+        unsafe { helpers::vmmexp_helper_vma_is_cached(self.vma.as_ptr()) }
+    }
+
     /// Whether it shows the pages of its file, and not copies of them (`MAP_SHARED`).
     pub(crate) fn shared(&self) -> bool {
         // VM_SHARED is missing where the file is not open for writing.

@@ -47,7 +47,7 @@
  * @VMMEXP_REASON_UNALIGNED: a range starts or ends inside a page where that
  *	is not allowed, see VMMEXP_EXPORT_UNALIGNED [EINVAL]
  * @VMMEXP_REASON_TOO_BIG: the buffer would be larger than INFO allows, or
- *	than this architecture can address [EOVERFLOW]
+ *	have more than 2^20 physically contiguous runs [EOVERFLOW]
  * @VMMEXP_REASON_NAME: the name has no terminating NUL [EINVAL]
  * @VMMEXP_REASON_FD_FLAGS: a file flag other than O_CLOEXEC [EINVAL]
  * @VMMEXP_REASON_PHYS_BITS_VALUE: phys_bits is above 64 [EINVAL]
@@ -60,8 +60,8 @@
  *	protection key, beyond the end of the file, an I/O error, poisoned
  *	memory [EFAULT]
  * @VMMEXP_REASON_PFNMAP: memory without page references: another driver's
- *	coherent or I/O memory, or the mapping of a dma-buf. Ask that driver
- *	for a dma-buf [EPERM]
+ *	coherent or I/O memory, or the mapping of a dma-buf; or pages that a
+ *	driver maps uncached. Ask that driver for a dma-buf [EPERM]
  * @VMMEXP_REASON_SECRETMEM: memory of memfd_secret() [EPERM]
  * @VMMEXP_REASON_FSDAX: a file on a DAX file system [EPERM]
  * @VMMEXP_REASON_WRITABLE_FILE: a shared mapping of an ordinary file can only
@@ -71,16 +71,19 @@
  *	VMMEXP_EXPORT_READ_ONLY [EPERM]
  * @VMMEXP_REASON_SEALED: the memfd is sealed against writing; export it with
  *	VMMEXP_EXPORT_READ_ONLY [EPERM]
- * @VMMEXP_REASON_NOT_PINNABLE: the kernel cannot hold this page in place, for
- *	instance because it could not be moved out of a CMA area [EFAULT]
+ * @VMMEXP_REASON_NOT_PINNABLE: the kernel cannot hold this page in place, or
+ *	it has too many pins already [EFAULT]
  * @VMMEXP_REASON_MAX_SEGS: more physically contiguous runs than max_segs; the
  *	offset is where the first run too many starts [EMLINK]
  * @VMMEXP_REASON_PHYS_BITS: memory at or above 2^phys_bits [ERANGE]
- * @VMMEXP_REASON_NO_MEMORY: the kernel is out of memory [ENOMEM]
+ * @VMMEXP_REASON_NO_MEMORY: the kernel is out of memory, or could not move
+ *	this page out of an area where pages are not to be held (CMA, movable
+ *	memory) [ENOMEM]
  * @VMMEXP_REASON_MEMLOCK: RLIMIT_MEMLOCK of the user is exhausted [ENOMEM]
  * @VMMEXP_REASON_USER_LIMIT: the administrator's limit per user is exhausted
  *	[ENOMEM]
- * @VMMEXP_REASON_INTERRUPTED: a fatal signal arrived [EINTR]
+ * @VMMEXP_REASON_INTERRUPTED: a fatal signal arrived; in SYNC, which waits for
+ *	devices, any signal, and the call is restarted if it may be [EINTR]
  * @VMMEXP_REASON_NO_FD: no file descriptor is left [EMFILE or ENFILE]
  * @VMMEXP_REASON_BAD_FD: the descriptor is not open [EBADF]
  * @VMMEXP_REASON_NOT_OURS: the descriptor is not a dma-buf of vmmexp [EBADF]
@@ -223,10 +226,11 @@ struct vmmexp_range {
  * @range_size: in: sizeof(struct vmmexp_range)
  * @flags: in: VMMEXP_EXPORT_*
  * @fd_flags: in: O_CLOEXEC or 0; the access mode follows from @flags
- * @fd: out: the dma-buf's file descriptor; -1 with VMMEXP_EXPORT_DRY_RUN
+ * @fd: out: the dma-buf's file descriptor; -1 on failure and with
+ *	VMMEXP_EXPORT_DRY_RUN
  * @reason: out: &enum vmmexp_reason
  * @error_offset: out: on failure, offset of the first offending byte in the
- *	request as if its ranges were one; where a range itself is malformed, or
+ *	request as if its ranges were one; where a range itself is refused, or
  *	cannot be read from the array, the offset where it begins; 0 where none
  *	of these is to blame
  * @size: out: size of the dma-buf in bytes, whole pages
@@ -244,8 +248,8 @@ struct vmmexp_range {
  *	addresses may reach more, or less
  * @event_fd: in: an eventfd, with VMMEXP_EXPORT_EVENTFD; else 0
  * @pad: in: 0
- * @name: in: name of the buffer, as DMA_BUF_SET_NAME gives it, NUL-terminated;
- *	empty for none
+ * @name: in: name of the buffer, as DMA_BUF_SET_NAME gives it, the rest being
+ *	NUL; empty for none
  */
 struct vmmexp_export {
 	__u64 ranges;

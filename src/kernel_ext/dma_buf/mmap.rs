@@ -9,8 +9,12 @@
 
 use super::{
     super::{
-        extent,
-        helpers, //
+        extent::{
+            self,
+            Source, //
+        },
+        helpers,
+        reserved::Caching, //
     },
     Access,
     Exporter,
@@ -122,9 +126,21 @@ impl<T: Exporter> VmOps<T> {
             return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
         };
 
+        // As whoever else maps the memory: aliases with other attributes are not allowed.
+        let insert = match extent.source {
+            Source::Reserved(index)
+                if shared
+                    .memory
+                    .reserved(index)
+                    .is_some_and(|region| region.caching() == Caching::Uncached) =>
+            {
+                helpers::vmmexp_helper_vmf_insert_pfn_writecombine
+            }
+            _ => bindings::vmf_insert_pfn,
+        };
         // SAFETY: The VMA is locked. The page frame is one of the memory's, which the dma-buf and
         // with it the VMA's file keeps; it is not a COW mapping, see `mmap`.
-        let result = unsafe { bindings::vmf_insert_pfn(vma, address, extent.pfn_of(index)) };
+        let result = unsafe { insert(vma, address, extent.pfn_of(index)) };
         if result & VM_FAULT_ERROR != 0 {
             return result;
         }
@@ -147,9 +163,7 @@ impl<T: Exporter> VmOps<T> {
         for other in (first..end).filter(|&other| other != index) {
             let offset = other.wrapping_sub(index) << bindings::PAGE_SHIFT;
             // SAFETY: As above; the address is that of page `other`, within the VMA.
-            let result = unsafe {
-                bindings::vmf_insert_pfn(vma, base.wrapping_add(offset), extent.pfn_of(other))
-            };
+            let result = unsafe { insert(vma, base.wrapping_add(offset), extent.pfn_of(other)) };
             if result & VM_FAULT_ERROR != 0 {
                 break;
             }

@@ -26,26 +26,33 @@
 //!
 //!   The exporter is called from `map_dma_buf` and thus with the lock held; it must not take it,
 //!   nor any lock that is taken around it elsewhere.
-//! - **Lifetime**: memory is dropped in `release`, which may take folio locks. Every device
-//!   mapping holds the dma-buf through its attachment, and every VMA through its file, so nothing
-//!   reaches the memory then.
+//! - **Lifetime**: memory is dropped in `release`, which may take folio locks. Every VMA holds the
+//!   dma-buf through its file, and importers must hold it for as long as they are attached, and
+//!   their device bound (`dma_buf_attach()`, `dma_buf_detach()`), so nothing reaches the memory
+//!   then.
 //! - **Access**: a read-only dma-buf has a read-only file, can be mapped by devices for
 //!   `DMA_TO_DEVICE` only, by processes for reading only, and not by the kernel, whose mappings
 //!   do not say what they are for.
+//! - **Memory without `struct page`s** goes to importers that promise to cope (`peer2peer`), and
+//!   to others only if all of the dma-buf is one run: they may look at the first page of an entry,
+//!   find none, and go by its DMA address, but must not compute the pages of several.
 
 mod mmap;
 mod ops;
 
 use super::{
     cache::{
-        Caches,
+        barrier,
         Maintainer,
         Side, //
     },
+    compat,
     extent::{
         self,
-        Extent, //
+        Extent,
+        Source, //
     },
+    reserved::Reserved,
     PAGE_SHIFT, //
 };
 use core::{
@@ -67,8 +74,7 @@ use kernel::{
     sync::atomic::{
         Atomic,
         Relaxed, //
-    },
-    ThisModule,
+    }, //
 };
 
 pub(crate) use ops::Ops;
@@ -78,12 +84,17 @@ pub(crate) use ops::Ops;
 /// # Safety
 ///
 /// For as long as the value lives, [`extents`](Memory::extents) must return the same list, which
-/// must describe a buffer (see [`Extent`]); and its pages must stay allocated, have `struct page`s,
-/// those of one extent contiguous ones, and be fit to be written to by devices and processes if
-/// [`writable`](Memory::writable) says so.
+/// must describe a buffer (see [`Extent`]). Its pages must stay allocated, and be fit to be written
+/// to by devices and processes if [`writable`](Memory::writable) says so. Those with
+/// [`Source::Pages`] must have `struct page`s, within one extent contiguous ones; those with
+/// [`Source::Reserved`] must lie in the region that [`reserved`](Memory::reserved) returns for the
+/// index, the same one each time.
 pub(crate) unsafe trait Memory: Send + Sync + 'static {
     /// The physically contiguous runs of pages which make up the memory, in order.
     fn extents(&self) -> &[Extent];
+
+    /// The reserved region with an index.
+    fn reserved(&self, index: u16) -> Option<&Reserved>;
 
     /// Whether the memory may be written to.
     fn writable(&self) -> bool;
@@ -136,8 +147,6 @@ pub(crate) struct Options<'a> {
     pub(crate) name: Option<&'a [u8]>,
     /// What maintains the caches around CPU access.
     pub(crate) maintainer: Maintainer,
-    /// The module that must stay for as long as the dma-buf.
-    pub(crate) module: &'static ThisModule,
 }
 
 /// What the dma-buf core calls `priv`.
@@ -147,8 +156,9 @@ struct Shared<T: Exporter> {
     exporter: T,
     memory: T::Memory,
     access: Access,
-    caches: Caches,
-    /// Device mappings, and those of them whose device snoops no cache.
+    maintainer: Maintainer,
+    /// Device mappings, and those of them whose device snoops no cache: these are counted from
+    /// before they are made until after they are gone.
     mappings: Atomic<i32>,
     noncoherent: Atomic<i32>,
     /// VMAs.
@@ -158,16 +168,72 @@ struct Shared<T: Exporter> {
 impl<T: Exporter> Shared<T> {
     /// Maintains caches over a part of the memory. May sleep.
     fn sync(&self, offset: u64, len: u64, direction: DataDirection, side: Side) {
+        // What this CPU has done comes before, what it does next after, whoever looks; and the
+        // counters below are read after a device that could see the stores was counted.
+        barrier();
         // Where every device that has a mapping snoops the caches there is nothing to do. Without
         // any mapping the other side may be one that no driver stands for: do the work.
         if self.mappings.load(Relaxed) > 0 && self.noncoherent.load(Relaxed) == 0 {
             return;
         }
-        // SAFETY: The caches were made for the extents of this memory, which never change.
+        // SAFETY: The memory describes a buffer, and stays as long as `self`.
         unsafe {
-            self.caches
-                .maintain(self.memory.extents(), offset, len, direction, side)
+            self.maintainer.maintain(
+                self.memory.extents(),
+                |index| self.memory.reserved(index),
+                offset,
+                len,
+                direction,
+                side,
+            )
         };
+    }
+
+    /// Maintains caches over what of the memory is reserved: the DMA API has no part in that.
+    fn sync_reserved(&self, direction: DataDirection, side: Side) {
+        for extent in self.memory.extents() {
+            if let Source::Reserved(index) = extent.source {
+                if let Some(region) = self.memory.reserved(index) {
+                    region.maintain(
+                        extent.phys(PAGE_SHIFT),
+                        extent.bytes(PAGE_SHIFT),
+                        direction,
+                        side,
+                    );
+                }
+            }
+        }
+    }
+
+    /// The region and the extent, if the memory is one run of reserved memory.
+    fn only_reserved(&self) -> Option<(&Reserved, &Extent)> {
+        match self.memory.extents() {
+            [extent] => match extent.source {
+                Source::Reserved(index) => Some((self.memory.reserved(index)?, extent)),
+                Source::Pages => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Makes the caches ready for a device that snoops none to be given a mapping of the memory.
+    fn prepare_noncoherent(&self, direction: DataDirection) {
+        if matches!(direction, DataDirection::FromDevice) {
+            // The DMA API may throw lines away here, see `cache.rs`.
+            // SAFETY: The memory describes a buffer, and stays as long as `self`.
+            unsafe {
+                self.maintainer.maintain(
+                    self.memory.extents(),
+                    |index| self.memory.reserved(index),
+                    0,
+                    self.size(),
+                    direction,
+                    Side::Device,
+                )
+            };
+        } else {
+            self.sync_reserved(direction, Side::Device);
+        }
     }
 
     /// The same for all of the memory.
@@ -175,15 +241,14 @@ impl<T: Exporter> Shared<T> {
         self.sync(0, self.size(), direction, side);
     }
 
+    /// Whether the kernel can map it: all of it has `struct page`s, or is one run in a region.
+    fn can_vmap(&self) -> bool {
+        let extents = self.memory.extents();
+        extent::all_pages(extents) || extents.len() == 1
+    }
+
     fn size(&self) -> u64 {
         (extent::page_count(self.memory.extents()) as u64) << PAGE_SHIFT
-    }
-}
-
-impl<T: Exporter> Drop for Shared<T> {
-    fn drop(&mut self) {
-        // SAFETY: The caches were made for these extents; this is the end of them.
-        unsafe { self.caches.end(self.memory.extents()) };
     }
 }
 
@@ -234,26 +299,22 @@ impl<T: Exporter> DmaBuf<T> {
         if memory.extents().is_empty() || (!read_only && !memory.writable()) {
             return Err(EINVAL);
         }
-        // SAFETY: `memory` is kept beside the caches until their end, and its pages have
-        // `struct page`s by the contract of its trait.
-        let caches = unsafe { Caches::new(options.maintainer.clone(), memory.extents()) };
-        // From here on, dropping `shared` ends the caches.
         let shared = KBox::new(
             Shared {
                 exporter,
                 memory,
                 access: options.access,
-                caches,
+                maintainer: options.maintainer.clone(),
                 mappings: Atomic::new(0),
                 noncoherent: Atomic::new(0),
                 vmas: Atomic::new(0),
             },
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         let info = bindings::dma_buf_export_info {
             exp_name: T::NAME.as_char_ptr(),
-            owner: options.module.as_ptr(),
-            ops: T::ops().table(options.vmap && !read_only),
+            owner: compat::this_module_ptr(),
+            ops: T::ops().table(options.vmap && !read_only && shared.can_vmap()),
             size: usize::try_from(shared.size())?,
             // CAST: The access modes are below 4.
             flags: if read_only {
@@ -363,24 +424,8 @@ impl<T: Exporter> DmaBuf<T> {
     ///
     /// `ERESTARTSYS`: a signal arrived.
     pub(crate) fn wait_for_devices(&self, for_writing: bool) -> Result {
-        let usage = if for_writing {
-            bindings::dma_resv_usage_DMA_RESV_USAGE_READ
-        } else {
-            bindings::dma_resv_usage_DMA_RESV_USAGE_WRITE
-        };
-        // SAFETY: The dma-buf and its reservation object are valid.
-        let ret = unsafe {
-            bindings::dma_resv_wait_timeout(
-                (*self.ptr.as_ptr()).resv,
-                usage,
-                true,
-                c_ulong::MAX >> 1,
-            )
-        };
-        if ret < 0 {
-            return Err(Error::from_errno(ret as c_int));
-        }
-        Ok(())
+        // SAFETY: By the invariants the dma-buf is valid.
+        unsafe { wait_for_devices(self.ptr.as_ptr(), for_writing) }
     }
 
     /// Who uses it now. Takes the reservation lock. May sleep.
@@ -430,4 +475,26 @@ impl<T: Exporter> Drop for DmaBuf<T> {
         // SAFETY: By the invariants this reference is ours.
         unsafe { bindings::dma_buf_put(self.ptr.as_ptr()) };
     }
+}
+
+/// Waits for what devices are doing with `dmabuf`: see [`DmaBuf::wait_for_devices`].
+///
+/// # Safety
+///
+/// `dmabuf` must be valid.
+unsafe fn wait_for_devices(dmabuf: *mut bindings::dma_buf, for_writing: bool) -> Result {
+    // As `dma_resv_usage_rw()`.
+    let usage = if for_writing {
+        bindings::dma_resv_usage_DMA_RESV_USAGE_READ
+    } else {
+        bindings::dma_resv_usage_DMA_RESV_USAGE_WRITE
+    };
+    // `MAX_SCHEDULE_TIMEOUT`.
+    let timeout = c_ulong::MAX >> 1;
+    // SAFETY: A valid dma-buf has a valid reservation object.
+    let ret = unsafe { bindings::dma_resv_wait_timeout((*dmabuf).resv, usage, true, timeout) };
+    if ret < 0 {
+        return Err(Error::from_errno(ret as c_int));
+    }
+    Ok(())
 }

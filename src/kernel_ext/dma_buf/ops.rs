@@ -7,11 +7,15 @@ use super::{
         cache::Side,
         dma::{
             self,
+            MapError,
             Mapping, //
         },
-        vmap, //
+        extent,
+        vmap,
+        PAGE_SHIFT, //
     },
     mmap,
+    wait_for_devices,
     Exporter,
     Memory,
     Shared, //
@@ -23,8 +27,12 @@ use core::{
 use kernel::{
     bindings,
     device::Device,
+    dma::DataDirection,
     prelude::*,
-    sync::atomic::Relaxed, //
+    sync::atomic::{
+        Full,
+        Relaxed, //
+    }, //
 };
 
 /// The operations of an exporter's dma-bufs.
@@ -49,6 +57,7 @@ impl<T: Exporter> Ops<T> {
 
     const fn build(vmap: bool) -> bindings::dma_buf_ops {
         bindings::dma_buf_ops {
+            attach: Some(Self::attach),
             map_dma_buf: Some(Self::map_dma_buf),
             unmap_dma_buf: Some(Self::unmap_dma_buf),
             release: Some(Self::release),
@@ -83,12 +92,32 @@ impl<T: Exporter> Ops<T> {
 
     /// # Safety
     ///
+    /// `dmabuf` must be a valid dma-buf with these operations, `attachment` a new one of it.
+    unsafe extern "C" fn attach(
+        dmabuf: *mut bindings::dma_buf,
+        attachment: *mut bindings::dma_buf_attachment,
+    ) -> c_int {
+        // SAFETY: The importer holds the dma-buf.
+        let extents = unsafe { Self::shared(dmabuf) }.memory.extents();
+        // SAFETY: The attachment is valid.
+        let peer2peer = unsafe { (*attachment).peer2peer };
+
+        if extent::all_pages(extents) || peer2peer || extents.len() == 1 {
+            0
+        } else {
+            // `EOPNOTSUPP`, which the crate of 7.2 does not name.
+            -(bindings::EOPNOTSUPP as c_int)
+        }
+    }
+
+    /// # Safety
+    ///
     /// `attachment` must be one of a dma-buf with these operations, whose reservation lock is held.
     unsafe extern "C" fn map_dma_buf(
         attachment: *mut bindings::dma_buf_attachment,
         direction: bindings::dma_data_direction,
     ) -> *mut bindings::sg_table {
-        // SAFETY: An attachment holds its dma-buf.
+        // SAFETY: Importers hold the dma-buf while they are attached to it.
         let shared = unsafe { Self::shared((*attachment).dmabuf) };
         // SAFETY: The importer keeps its device for as long as the attachment.
         let dev = unsafe { Device::from_raw((*attachment).dev) };
@@ -98,23 +127,32 @@ impl<T: Exporter> Ops<T> {
         if !shared.access.allows_dma(direction) {
             return EACCES.to_ptr();
         }
-        let extents = shared.memory.extents();
-        if !dma::reaches(dev, extents) {
-            shared.exporter.unreachable(dev);
-            return EIO.to_ptr();
+        let coherent = dma::is_coherent(dev);
+        if !coherent {
+            // From here on END of somebody else does the work for this device too.
+            shared.noncoherent.fetch_add(1, Full);
+            shared.prepare_noncoherent(direction);
         }
-        // SAFETY: The pages are as `Mapping::new` wants them by the contract of `Memory`, and stay
+        // SAFETY: The memory is as `Mapping::new` wants it by the contract of `Memory`, and stays
         // until `release`, before which the importer has to unmap. It also has to be bound to its
         // device for as long as it has a mapping.
-        match unsafe { Mapping::new(dev, extents, direction) } {
+        match unsafe { Mapping::new(dev, shared.memory.extents(), direction, coherent) } {
             Ok(mapping) => {
                 shared.mappings.add(1, Relaxed);
-                if !mapping.is_coherent() {
-                    shared.noncoherent.add(1, Relaxed);
-                }
                 Mapping::into_raw(mapping)
             }
-            Err(err) => err.to_ptr(),
+            Err(err) => {
+                if !coherent {
+                    shared.noncoherent.add(-1, Relaxed);
+                }
+                match err {
+                    MapError::Unreachable => {
+                        shared.exporter.unreachable(dev);
+                        EIO.to_ptr()
+                    }
+                    MapError::Other(err) => err.to_ptr(),
+                }
+            }
         }
     }
 
@@ -127,13 +165,16 @@ impl<T: Exporter> Ops<T> {
         table: *mut bindings::sg_table,
         _direction: bindings::dma_data_direction,
     ) {
-        // SAFETY: An attachment holds its dma-buf.
+        // SAFETY: Importers hold the dma-buf while they are attached to it.
         let shared = unsafe { Self::shared((*attachment).dmabuf) };
         // SAFETY: The table is from `map_dma_buf`, and the importer gives it up.
         let mapping = unsafe { Mapping::from_raw(table) };
 
+        let (coherent, direction) = (mapping.is_coherent(), mapping.direction());
+        drop(mapping);
         shared.mappings.add(-1, Relaxed);
-        if !mapping.is_coherent() {
+        if !coherent {
+            shared.sync_reserved(direction, Side::Cpu);
             shared.noncoherent.add(-1, Relaxed);
         }
     }
@@ -161,6 +202,15 @@ impl<T: Exporter> Ops<T> {
         };
         if !shared.access.allows_cpu(direction) {
             return EACCES.to_errno();
+        }
+        if side == Side::Cpu {
+            // The core waits too, but afterwards: lines given up now could come back from before
+            // a device has written.
+            let for_writing = !matches!(direction, DataDirection::FromDevice);
+            // SAFETY: The caller holds the dma-buf.
+            if let Err(err) = unsafe { wait_for_devices(dmabuf, for_writing) } {
+                return err.to_errno();
+            }
         }
         shared.sync_all(direction, side);
         0
@@ -214,12 +264,17 @@ impl<T: Exporter> Ops<T> {
     ) -> c_int {
         // SAFETY: The caller holds the dma-buf.
         let shared = unsafe { Self::shared(dmabuf) };
-        // SAFETY: The pages have `struct page`s and stay until `release`. The core calls `vunmap`
-        // before that, or leaks the mapping with a warning, and only maps once at a time.
-        match unsafe { vmap::vmap(shared.memory.extents()) } {
+        let extents = shared.memory.extents();
+        let mapped = match shared.only_reserved() {
+            Some((region, extent)) => Ok(region.kernel_addr(extent.phys(PAGE_SHIFT))),
+            // SAFETY: All have `struct page`s, or there would be no `vmap`, and stay until
+            // `release`. The core calls `vunmap` before that, and only maps once at a time.
+            None => unsafe { vmap::vmap(extents) }.map(NonNull::as_ptr),
+        };
+        match mapped {
             Ok(addr) => {
                 let mut new = bindings::iosys_map::default();
-                new.__bindgen_anon_1.vaddr = addr.as_ptr();
+                new.__bindgen_anon_1.vaddr = addr;
                 // SAFETY: The core passes a place for the result.
                 unsafe { map.write(new) };
                 0
@@ -231,7 +286,12 @@ impl<T: Exporter> Ops<T> {
     /// # Safety
     ///
     /// `map` must come from [`Self::vmap`] and not be used any more.
-    unsafe extern "C" fn vunmap(_dmabuf: *mut bindings::dma_buf, map: *mut bindings::iosys_map) {
+    unsafe extern "C" fn vunmap(dmabuf: *mut bindings::dma_buf, map: *mut bindings::iosys_map) {
+        // SAFETY: The caller holds the dma-buf.
+        if unsafe { Self::shared(dmabuf) }.only_reserved().is_some() {
+            // The region stays mapped.
+            return;
+        }
         // SAFETY: `map` is what `vmap` wrote.
         let addr = unsafe { (*map).__bindgen_anon_1.vaddr };
         if let Some(addr) = NonNull::new(addr) {

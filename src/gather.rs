@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Memory of the calling process, pinned: which may be exported, and how it is gathered.
+//! Which memory may be exported, and how it is gathered.
 
-use super::super::{
+use super::{
     extent::Extent,
     kernel_ext::{
         cond_resched,
         gup::{
             self,
             Locked,
-            PinnedPages,
             Pinner,
             UserMemory, //
         },
+        memory::HeldMemory,
+        reserved::Caching,
         vma::{
             Kind,
             SealableFile,
             Vma, //
         },
+        PAGE_SHIFT, //
     },
     layout::{
         Layout,
@@ -27,15 +29,28 @@ use super::super::{
         Failure,
         Reason, //
     },
+    region::{
+        Region,
+        Regions, //
+    },
     uapi::*,
 };
 use kernel::{
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 /// How often the same page is brought in again when others keep taking it away.
 const MAX_TRIES: u32 = 16;
+
+/// A range of a request, checked for itself.
+pub(crate) enum Range {
+    /// Addresses of the calling process.
+    Memory(PageRange),
+    /// Offsets in a region.
+    Region(Arc<Region>, PageRange),
+}
 
 /// Why memory of this kind and protection is not exported, if it is not. The order is that of
 /// how much a reason tells: what memory it is comes before how it is mapped.
@@ -45,6 +60,8 @@ fn refusal(vma: &Vma<'_>, writable: bool) -> Option<Reason> {
         Kind::PfnMap => Some(Reason::PfnMap),
         Kind::SecretMem => Some(Reason::SecretMem),
         Kind::FsDax => Some(Reason::FsDax),
+        // The dma-buf's own mappings are cached: not to be mixed with ones that are not.
+        Kind::Driver if !vma.cached() => Some(Reason::PfnMap),
         _ if !vma.readable() => Some(Reason::NotReadable),
         _ if !writable => None,
         _ if !vma.writable() => Some(Reason::NotWritable),
@@ -59,7 +76,7 @@ fn kind_bit(vma: &Vma<'_>) -> u32 {
     match vma.kind() {
         Kind::Anonymous => VMMEXP_KIND_ANON,
         // A long-term pin, also one for reading, gives a private mapping pages of its own.
-        Kind::Shmem | Kind::File if !vma.shared() => VMMEXP_KIND_ANON,
+        Kind::Shmem | Kind::File | Kind::Driver if !vma.shared() => VMMEXP_KIND_ANON,
         Kind::Shmem => VMMEXP_KIND_SHMEM,
         Kind::Hugetlb => VMMEXP_KIND_HUGETLB,
         Kind::File => VMMEXP_KIND_FILE,
@@ -68,39 +85,68 @@ fn kind_bit(vma: &Vma<'_>) -> u32 {
     }
 }
 
-/// Memory of the calling process, pinned, and what was seen on the way.
-pub(crate) struct Gathered {
+/// Memory held for a buffer, and what was seen on the way.
+pub(crate) struct Gathered<'a> {
     pinner: Pinner,
+    regions: &'a Regions,
     kinds: u32,
     /// Files that must not be sealed against writing by the time everything is pinned.
     files: KVVec<(SealableFile, u64)>,
 }
 
-impl Gathered {
-    /// Pins `ranges`, for writing if `writable`. May sleep for as long as it takes to bring the
+impl<'a> Gathered<'a> {
+    /// Gathers `ranges`, for writing if `writable`. May sleep for as long as it takes to bring the
     /// memory in.
     ///
     /// Each batch of pages is checked and pinned under one hold of the mmap lock, so that no
     /// munmap() or mprotect() comes between. A failure names the first offending page.
     pub(crate) fn new(
-        ranges: &[PageRange],
+        ranges: &[Range],
+        regions: &'a Regions,
         layout: &Layout,
         writable: bool,
     ) -> Result<Self, Failure> {
-        let pages: u64 = ranges.iter().map(|range| range.pages).sum();
+        let pages = layout.size() >> PAGE_SHIFT;
         // CAST: The layout refuses more than this architecture can address.
         let pinner = Pinner::new(pages as usize, writable).map_err(|_| Reason::NoMemory)?;
         let mut this = Self {
             pinner,
+            regions,
             kinds: 0,
             files: KVVec::new(),
         };
         let task = current!();
         let memory = UserMemory::of(task).ok_or(Reason::NotUser)?;
         for range in ranges {
-            this.gather(&memory, range, layout)?;
+            match range {
+                Range::Memory(pages) => this.gather(&memory, pages, layout)?,
+                Range::Region(region, pages) => this.take_region(region, pages, layout)?,
+            }
         }
         Ok(this)
+    }
+
+    /// Takes a part of a region: it is there, whatever is mapped.
+    fn take_region(
+        &mut self,
+        region: &Arc<Region>,
+        range: &PageRange,
+        layout: &Layout,
+    ) -> Result<(), Failure> {
+        let at = layout.request_offset(self.pinner.len());
+        // CAST: The layout refuses more than this architecture can address.
+        self.pinner
+            .append_reserved(&region.memory, range.start, range.pages as usize)
+            .map_err(|err| {
+                let reason = match err {
+                    err if err == ENOMEM => Reason::NoMemory,
+                    err if err == E2BIG => Reason::TooBig,
+                    _ => Reason::RegionRange,
+                };
+                Failure::at(reason, at)
+            })?;
+        self.kinds |= VMMEXP_KIND_CARVEOUT;
+        Ok(())
     }
 
     fn gather(
@@ -115,6 +161,9 @@ impl Gathered {
         let mut tries = 0;
         // Why the page could not be brought in, until it is seen what is there by now.
         let mut absent = None;
+        // Up to here pages are taken one by one, as one of them makes their batch fail: it is
+        // that page which the caller is to be told of.
+        let mut singly_until = addr;
 
         while addr < end {
             let at = layout.request_offset(self.pinner.len());
@@ -124,7 +173,12 @@ impl Gathered {
                 return fail(Reason::Interrupted);
             }
             let locked = memory.lock();
-            match self.gather_batch(&locked, addr, end, at) {
+            let stop = if addr < singly_until {
+                addr + PAGE_SIZE
+            } else {
+                end
+            };
+            match self.gather_batch(&locked, addr, stop, at) {
                 Ok(pages) => {
                     addr += pages * PAGE_SIZE;
                     tries = 0;
@@ -143,7 +197,12 @@ impl Gathered {
                         Err(_) => Some(Reason::Fault),
                     };
                 }
-                Err(BatchError::Refused(reason)) => return fail(reason),
+                Err(BatchError::Failed(_)) if stop - addr > PAGE_SIZE => {
+                    singly_until = end.min(addr + gup::BATCH_PAGES * PAGE_SIZE);
+                }
+                Err(BatchError::Failed(reason) | BatchError::Refused(reason)) => {
+                    return fail(reason)
+                }
             }
             cond_resched();
         }
@@ -159,6 +218,9 @@ impl Gathered {
         at: u64,
     ) -> Result<usize, BatchError> {
         let vma = locked.vma(addr).ok_or(BatchError::Refused(Reason::Hole))?;
+        if vma.kind() == Kind::PfnMap {
+            return self.take_frames(locked, &vma, addr, end);
+        }
         if let Some(reason) = refusal(&vma, self.pinner.writable()) {
             return Err(BatchError::Refused(reason));
         }
@@ -168,8 +230,9 @@ impl Gathered {
             .map_err(|err| match err {
                 err if err == EFAULT => BatchError::NotPresent,
                 err if err == EINTR => BatchError::Refused(Reason::Interrupted),
-                err if err == ENOMEM => BatchError::Refused(Reason::NoMemory),
-                _ => BatchError::Refused(Reason::NotPinnable),
+                err if err == E2BIG => BatchError::Refused(Reason::TooBig),
+                err if err == ENOMEM => BatchError::Failed(Reason::NoMemory),
+                _ => BatchError::Failed(Reason::NotPinnable),
             })?;
         self.kinds |= kind_bit(&vma);
         if self.pinner.writable() {
@@ -179,10 +242,57 @@ impl Gathered {
         Ok(got)
     }
 
+    /// Takes page frames that are mapped from `addr` on, all of which must be of regions.
+    ///
+    /// That a frame number read from a page table stays what it is after the lock is given up is
+    /// so for regions, which are never freed, and for nothing else.
+    fn take_frames(
+        &mut self,
+        locked: &Locked<'_>,
+        vma: &Vma<'_>,
+        addr: usize,
+        end: usize,
+    ) -> Result<usize, BatchError> {
+        use BatchError::*;
+
+        let run = locked.follow(addr, end).map_err(|_| NotPresent)?;
+        let (region, offset) = self.regions.find(run.pfn).ok_or(Refused(Reason::PfnMap))?;
+        if !vma.readable() {
+            return Err(Refused(Reason::NotReadable));
+        }
+        if self.pinner.writable() {
+            if region.read_only || !vma.writable() {
+                return Err(Refused(Reason::RegionAccess));
+            }
+            if !run.writable {
+                return Err(NotPresent);
+            }
+        }
+        if vma.cached() != (region.memory.caching() == Caching::Cached) {
+            return Err(Refused(Reason::RegionCache));
+        }
+        // What lies beyond the region is looked at by itself.
+        let left = (region.memory.size() - offset) >> PAGE_SHIFT;
+        let pages = run.pages.min(left as usize);
+        self.pinner
+            .append_reserved(&region.memory, offset, pages)
+            .map_err(|err| {
+                Refused(if err == E2BIG {
+                    Reason::TooBig
+                } else {
+                    Reason::NoMemory
+                })
+            })?;
+        self.kinds |= VMMEXP_KIND_CARVEOUT;
+        Ok(pages)
+    }
+
     fn note_file(&mut self, vma: &Vma<'_>, at: u64) -> Result {
         if let Some(file) = vma.sealable_file() {
-            if self.files.last().is_none_or(|(last, _)| *last != file) {
-                self.files.push((file, at), GFP_KERNEL)?;
+            // A few files take turns at most; should it be more, some are noted twice.
+            let mut lately = self.files.iter().rev().take(64);
+            if !lately.any(|(other, _)| *other == file) {
+                self.files.push((file, at), GFP_KERNEL_ACCOUNT)?;
             }
         }
         Ok(())
@@ -208,7 +318,7 @@ impl Gathered {
     }
 
     /// Ends the gathering.
-    pub(crate) fn finish(self) -> PinnedPages {
+    pub(crate) fn finish(self) -> HeldMemory {
         self.pinner.finish()
     }
 }
@@ -219,4 +329,6 @@ enum BatchError {
     NotPresent,
     /// For good.
     Refused(Reason),
+    /// Because of one page of it, not necessarily the first.
+    Failed(Reason),
 }

@@ -26,6 +26,9 @@
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE	25
 #endif
+#ifndef MADV_HWPOISON
+#define MADV_HWPOISON	100
+#endif
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT	21
 #endif
@@ -949,6 +952,48 @@ TEST_F(process, collapse_into_a_thp_does_not_move_it)
 	vmm_expect_shared(_metadata, &self->peer, 0, mem + 5 * self->page, self->len, 0, true);
 }
 
+/* Pages the process said it can do without, which it still reads. */
+TEST_F(process, lazily_freed_memory_stays_once_exported)
+{
+	long long pfns[NR_PAGES];
+	struct vmmexp_export ex;
+
+	ASSERT_EQ(0, madvise(self->mem, self->len, MADV_FREE));
+	ASSERT_VMM_OK(vmm_export(self->dev, self->mem, self->len, VMMEXP_EXPORT_READ_ONLY, &ex),
+		      &ex);
+	ASSERT_EQ(0, vmm_peer_give(&self->peer, 0, ex.fd, PROT_READ));
+	note_frames(_metadata, self->mem, self->len, pfns);
+	ASSERT_EQ(0, madvise(self->mem, self->len, MADV_PAGEOUT));
+	churn(_metadata);
+	expect_same_frames(_metadata, self->mem, self->len, pfns);
+	EXPECT_EQ(-1, vmm_peer_mismatch(&self->peer, 0, 0, self->len, 0, 1));
+	vmm_expect_shared(_metadata, &self->peer, 0, self->mem, self->len, 0, false);
+}
+
+static void survive(int sig)
+{
+	(void)sig;
+}
+
+/* A page that goes bad under the buffer: the others stay, and the end is clean. */
+TEST_F(process, poisoned_page_of_a_buffer_does_no_further_harm)
+{
+	const char *lacks = vmm_not_in_kernel("CONFIG_MEMORY_FAILURE");
+	size_t after = 4 * self->page;
+
+	if (lacks)
+		SKIP(return, "%s", lacks);
+	export_page_to_peer(_metadata, self, self->mem, self->len);
+	signal(SIGBUS, survive);
+	/* Still pinned, so the kernel may well say that it could not do much. */
+	madvise(self->mem + 3 * self->page, self->page, MADV_HWPOISON);
+	vmm_expect_shared(_metadata, &self->peer, 0, self->mem, 3 * self->page, 0, true);
+	vmm_expect_shared(_metadata, &self->peer, 0, self->mem + after, self->len - after, after,
+			  true);
+	vmm_peer_stop(&self->peer);
+	EXPECT_TRUE(vmm_pins_settle(self->pins));
+}
+
 /* A huge page in pieces: every piece stays what it was. */
 FIXTURE(split)
 {
@@ -1050,13 +1095,54 @@ TEST_F(split, by_fork_and_writes_of_the_child)
 /*
  * Swap, on zram.
  */
+struct cgroup {
+	char dir[64];
+	bool mounted;
+};
+
+/* Let @pid have no more memory than @max. */
+static void enter_cgroup(struct __test_metadata *_metadata, struct cgroup *cgroup, pid_t pid,
+			 const char *max)
+{
+	char path[128], text[32];
+
+	snprintf(cgroup->dir, sizeof(cgroup->dir), "/tmp/vmmexp-cgroup-%d", getpid());
+	ASSERT_EQ(0, mkdir(cgroup->dir, 0700));
+	ASSERT_EQ(0, mount("none", cgroup->dir, "cgroup2", 0, NULL));
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", cgroup->dir);
+	ASSERT_EQ(0, vmm_write_file(path, "+memory"));
+	snprintf(path, sizeof(path), "%s/t", cgroup->dir);
+	ASSERT_EQ(0, mkdir(path, 0700));
+	cgroup->mounted = true;
+	snprintf(path, sizeof(path), "%s/t/memory.max", cgroup->dir);
+	ASSERT_EQ(0, vmm_write_file(path, max));
+	snprintf(path, sizeof(path), "%s/t/cgroup.procs", cgroup->dir);
+	snprintf(text, sizeof(text), "%d", pid);
+	ASSERT_EQ(0, vmm_write_file(path, text));
+}
+
+/* In the parent, when everybody has left it. */
+static void remove_cgroup(struct __test_metadata *_metadata, struct cgroup *cgroup)
+{
+	unsigned int tries;
+	char path[128];
+
+	if (!cgroup->mounted)
+		return;
+	snprintf(path, sizeof(path), "%s/t", cgroup->dir);
+	for (tries = 0; tries < 100 && rmdir(path) && errno == EBUSY; tries++)
+		vmm_msleep(20);
+	EXPECT_EQ(-1, access(path, F_OK));
+	EXPECT_EQ(0, umount(cgroup->dir));
+	rmdir(cgroup->dir);
+}
+
 FIXTURE(swap)
 {
 	struct _test_data_process p;
 	size_t len;
 	int zram;
-	char cgroup[64];
-	bool mounted;
+	struct cgroup cgroup;
 };
 
 FIXTURE_VARIANT(swap)
@@ -1095,7 +1181,7 @@ FIXTURE_SETUP(swap)
 
 FIXTURE_TEARDOWN_PARENT(swap)
 {
-	char text[64], path[128];
+	char text[64], path[64];
 
 	snprintf(path, sizeof(path), "/dev/zram%d", self->zram);
 	EXPECT_EQ(0, swapoff(path));
@@ -1103,12 +1189,7 @@ FIXTURE_TEARDOWN_PARENT(swap)
 	EXPECT_EQ(0, vmm_write_file(path, "1"));
 	snprintf(text, sizeof(text), "%d", self->zram);
 	EXPECT_EQ(0, vmm_write_file("/sys/class/zram-control/hot_remove", text));
-	if (self->mounted) {
-		snprintf(path, sizeof(path), "%s/t", self->cgroup);
-		EXPECT_EQ(0, rmdir(path));
-		EXPECT_EQ(0, umount(self->cgroup));
-		rmdir(self->cgroup);
-	}
+	remove_cgroup(_metadata, &self->cgroup);
 	expect_pins(_metadata, self->p.pins);
 }
 
@@ -1187,25 +1268,11 @@ TEST_F(swap, exported_memory_survives_memory_pressure)
 	const char *lacks = vmm_not_in_kernel("CONFIG_MEMCG");
 	size_t pressure = 24 << 20, i;
 	char *exported, *other;
-	char path[128], text[32];
 	long long pfns[64];
 
 	if (lacks)
 		SKIP(return, "%s", lacks);
-	snprintf(self->cgroup, sizeof(self->cgroup), "/tmp/vmmexp-cgroup-%d", getpid());
-	ASSERT_EQ(0, mkdir(self->cgroup, 0700));
-	ASSERT_EQ(0, mount("none", self->cgroup, "cgroup2", 0, NULL));
-	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", self->cgroup);
-	ASSERT_EQ(0, vmm_write_file(path, "+memory"));
-	snprintf(path, sizeof(path), "%s/t", self->cgroup);
-	ASSERT_EQ(0, mkdir(path, 0700));
-	self->mounted = true;
-	snprintf(path, sizeof(path), "%s/t/memory.max", self->cgroup);
-	ASSERT_EQ(0, vmm_write_file(path, "12M"));
-	snprintf(path, sizeof(path), "%s/t/cgroup.procs", self->cgroup);
-	snprintf(text, sizeof(text), "%d", getpid());
-	ASSERT_EQ(0, vmm_write_file(path, text));
-
+	enter_cgroup(_metadata, &self->cgroup, getpid(), "12M");
 	exported = swappable(_metadata, variant->kind, self->len);
 	vmm_fill(exported, self->len, 0, 1);
 	export_page_to_peer(_metadata, &self->p, exported, self->len);
@@ -1223,6 +1290,65 @@ TEST_F(swap, exported_memory_survives_memory_pressure)
 			TH_LOG("page %zu of the other memory", i / self->p.page);
 		}
 	}
+}
+
+/*
+ * No swap, and less memory than what is to be exported.
+ */
+FIXTURE(oom)
+{
+	struct _test_data_process p;
+	struct cgroup cgroup;
+};
+
+FIXTURE_SETUP(oom)
+{
+	self->p.pins = vmm_pins();
+	ASSERT_LE(0, self->p.pins);
+	self->p.dev = vmm_open();
+	ASSERT_LE(0, self->p.dev);
+}
+
+FIXTURE_TEARDOWN_PARENT(oom)
+{
+	remove_cgroup(_metadata, &self->cgroup);
+	expect_pins(_metadata, self->p.pins);
+}
+
+TEST_F(oom, kill_in_the_middle_of_a_pin_leaves_nothing_pinned)
+{
+	const char *lacks = vmm_not_in_kernel("CONFIG_MEMCG");
+	size_t len = 48 << 20;
+	int start[2], status;
+	char byte = 0;
+	pid_t pid;
+
+	if (lacks)
+		SKIP(return, "%s", lacks);
+	ASSERT_EQ(0, pipe(start));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		struct vmmexp_export ex;
+		char *mem;
+		int ret;
+
+		if (read(start[0], &byte, 1) != 1)
+			_exit(1);
+		mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ret = vmm_export(self->p.dev, mem, len, 0, &ex);
+		_exit(ret == -ENOMEM && ex.reason == VMMEXP_REASON_NO_MEMORY ? 0 : 2);
+	}
+	enter_cgroup(_metadata, &self->cgroup, pid, "16M");
+	ASSERT_EQ(1, write(start[1], &byte, 1));
+	ASSERT_EQ(0, vmm_wait(pid, &status, 60)) {
+		TH_LOG("neither killed nor refused");
+	}
+	/* Killed, mostly; to be refused would be fine, to succeed would not. */
+	EXPECT_TRUE(WIFSIGNALED(status) || !WEXITSTATUS(status)) {
+		TH_LOG("status %#x", status);
+	}
+	EXPECT_TRUE(vmm_pins_settle(self->p.pins));
 }
 
 /*

@@ -381,6 +381,29 @@ TEST_F(memory, tmpfs_file)
 	expect_exported(_metadata, self, mem, self->len, VMMEXP_KIND_SHMEM);
 }
 
+TEST_F(memory, full_tmpfs_is_a_fault)
+{
+	struct vmmexp_export ex;
+	char dir[64], path[128];
+	char *mem;
+	int fd;
+
+	snprintf(dir, sizeof(dir), "/tmp/vmmexp-full-%d", getpid());
+	ASSERT_EQ(0, mkdir(dir, 0700));
+	snprintf(path, sizeof(path), "size=%zu", 4 * self->page);
+	ASSERT_EQ(0, mount("none", dir, "tmpfs", 0, path));
+	snprintf(path, sizeof(path), "%s/file", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ASSERT_EQ(0, umount2(dir, MNT_DETACH));
+	rmdir(dir);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, self->len));
+	mem = map(_metadata, fd, self->len, PROT_READ | PROT_WRITE, MAP_SHARED);
+	EXPECT_VMM_ERROR(vmm_export(self->dev, mem, self->len, 0, &ex), &ex,
+			 EFAULT, VMMEXP_REASON_FAULT, 4 * self->page);
+	EXPECT_NOTHING_PINNED();
+}
+
 TEST_F(memory, sysv_shared_memory)
 {
 	int id = shmget(IPC_PRIVATE, self->len, IPC_CREAT | 0600);
@@ -655,6 +678,26 @@ TEST_F(memory, hugetlb_read_only)
 	vmm_fill(mem, huge, 0, 4);
 	expect_exported_read_only(_metadata, self, mem, huge, VMMEXP_KIND_HUGETLB, 4);
 	vmm_expect_shared(_metadata, &self->peer, 0, mem, huge, 0, false);
+}
+
+/* Unreserved huge pages that are not there when they are needed. */
+TEST_F(memory, hugetlb_pool_exhausted_is_a_fault)
+{
+	const char *lacks = vmm_not_in_kernel("CONFIG_HUGETLB_PAGE");
+	struct vmmexp_export ex;
+	long long nr;
+	size_t huge;
+	char *mem;
+
+	if (lacks)
+		SKIP(return, "%s", lacks);
+	huge = hugetlb_pool(_metadata);
+	nr = vmm_read_number(NR_HUGEPAGES);
+	mem = map(_metadata, -1, (nr + 1) * huge, PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE);
+	EXPECT_VMM_ERROR(vmm_export(self->dev, mem, (nr + 1) * huge, 0, &ex), &ex,
+			 EFAULT, VMMEXP_REASON_FAULT, nr * huge);
+	EXPECT_NOTHING_PINNED();
 }
 
 TEST_F(memory, hugetlb_pool_gets_its_page_back)
@@ -1946,6 +1989,52 @@ TEST_F(memory, below_the_stack_is_a_hole)
 	ASSERT_NE(0, start);
 	EXPECT_VMM_ERROR(vmm_export(self->dev, (void *)(start - self->page), 2 * self->page, 0,
 				    &ex), &ex, EFAULT, VMMEXP_REASON_HOLE, 0);
+}
+
+/* Whatever a process has: exported, and then the right bytes, or refused. */
+TEST_F(memory, every_mapping_of_the_process_is_exported_or_refused)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned int nr = 0, exported = 0, i, flags;
+	unsigned long starts[256];
+	struct vmmexp_export ex;
+	bool clock[256];
+	char line[512];
+	char *view;
+
+	ASSERT_NE(NULL, maps);
+	while (nr < ARRAY_SIZE(starts) && fgets(line, sizeof(line), maps)) {
+		starts[nr] = strtoul(line, NULL, 16);
+		/* What the kernel writes to while it is compared. */
+		clock[nr++] = strstr(line, "[vvar");
+	}
+	fclose(maps);
+	ASSERT_LT(4, nr);
+	for (i = 0; i < nr; i++) {
+		for (flags = 0; flags <= VMMEXP_EXPORT_READ_ONLY; flags++) {
+			int ret = vmm_export(self->dev, (void *)starts[i], self->page, flags, &ex);
+
+			if (!ret) {
+				exported++;
+				EXPECT_NE(0, ex.kinds);
+				view = vmm_map(ex.fd, 0, self->page, PROT_READ);
+				ASSERT_NE(NULL, view);
+				EXPECT_TRUE(clock[i] ||
+					    !memcmp(view, (void *)starts[i], self->page)) {
+					TH_LOG("%#lx: other bytes", starts[i]);
+				}
+				ASSERT_EQ(0, munmap(view, self->page));
+				close(ex.fd);
+				continue;
+			}
+			EXPECT_TRUE(ret == -EFAULT || ret == -EPERM) {
+				TH_LOG("%#lx: %d, reason %u", starts[i], ret, ex.reason);
+			}
+			EXPECT_NE((__u32)VMMEXP_REASON_NONE, ex.reason);
+		}
+	}
+	EXPECT_LT(2, exported);
+	EXPECT_NOTHING_PINNED();
 }
 
 TEST_F(memory, sealed_memfd_mapped_private_is_exported)

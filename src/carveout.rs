@@ -53,13 +53,19 @@ impl Registration {
 /// one keep it.
 struct Bound {
     regions: Arc<Regions>,
-    own: KVec<(Pin<KBox<misc::Registration<region::File>>>, Arc<Region>)>,
+    own: KVec<Added>,
+}
+
+/// A region with its device.
+struct Added {
+    _device: Pin<KBox<misc::Registration<region::File>>>,
+    region: Arc<Region>,
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        for (_, region) in &self.own {
-            self.regions.remove(region);
+        for added in &self.own {
+            self.regions.remove(&added.region);
         }
     }
 }
@@ -83,7 +89,7 @@ impl Driver for Carveouts {
             let name = node.string(c"memory-region-names", index);
             match add_region(regions, node, index, name) {
                 Ok(added) => {
-                    let (_, region) = &added;
+                    let region = &added.region;
                     dev_info!(
                         dev,
                         "region '{}': {} KiB, {}, {}\n",
@@ -129,7 +135,7 @@ fn add_region(
     node: &Node<'_>,
     index: usize,
     name: Option<&CStr>,
-) -> Result<(Pin<KBox<misc::Registration<region::File>>>, Arc<Region>), &'static str> {
+) -> Result<Added, &'static str> {
     const NO_MEMORY: &str = "out of memory";
 
     let name = name.ok_or("it has no name in memory-region-names")?;
@@ -183,5 +189,8 @@ fn add_region(
         GFP_KERNEL,
     )
     .map_err(|_| "its device cannot be registered")?;
-    Ok((device, region))
+    Ok(Added {
+        _device: device,
+        region,
+    })
 }

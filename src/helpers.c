@@ -229,6 +229,7 @@ void vmmexp_helper_cache_maintain(void *addr, phys_addr_t phys, size_t len, bool
 
 void vmmexp_helper_mb(void)
 {
+	/* Its partner is with whoever else looks at the memory: see the caller. */
 	mb();
 }
 

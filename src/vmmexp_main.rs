@@ -46,7 +46,7 @@
 use kernel::prelude::*;
 
 mod buffer;
-#[cfg_attr(not(CONFIG_OF), path = "carveout_none.rs")]
+#[cfg(CONFIG_OF)]
 mod carveout;
 mod device;
 mod export;
@@ -78,6 +78,24 @@ module! {
     description: "Export memory of a process as a dma-buf",
     license: "GPL",
     imports_ns: ["DMA_BUF"],
+}
+
+/// What stands for the driver of carve-outs where the kernel has no device trees.
+#[cfg(not(CONFIG_OF))]
+mod carveout {
+    use super::region::Regions;
+    use kernel::{
+        prelude::*,
+        sync::Arc, //
+    };
+
+    pub(crate) struct Registration;
+
+    impl Registration {
+        pub(crate) fn new(_regions: Arc<Regions>) -> Result<Self> {
+            Ok(Self)
+        }
+    }
 }
 
 /// The module. Fields are dropped in order: first nobody can open the device any more.

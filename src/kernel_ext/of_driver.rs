@@ -244,8 +244,9 @@ impl Node<'_> {
             )
         })
         .map_err(|_| RegionError::Missing)?;
-        let start = u64::from(resource.start);
-        let size = (u64::from(resource.end) + 1).wrapping_sub(start);
+        #[allow(clippy::useless_conversion, reason = "32-bit kernels have others")]
+        let (start, last) = (u64::from(resource.start), u64::from(resource.end));
+        let size = last.wrapping_add(1).wrapping_sub(start);
         // SAFETY: The node that the kernel reserved this memory for is `no-map` and not
         // `reusable`, and such memory is never given to Linux.
         unsafe { Reserved::claim(name, start, size, caching) }.map_err(RegionError::Claim)

@@ -185,8 +185,9 @@ struct vmmexp_range {
  * READ_ONLY: nobody writes through the dma-buf: its descriptor is O_RDONLY,
  *	writable mappings and DMA other than DMA_TO_DEVICE are EACCES, the
  *	kernel does not map it. Serves CPU readers and drivers which map
- *	DMA_TO_DEVICE (V4L2 output, omapdrm). DRM's generic PRIME import maps
- *	bidirectionally and therefore refuses such a buffer.
+ *	DMA_TO_DEVICE (V4L2 output, omapdrm). DRM drivers on the generic PRIME
+ *	helpers map bidirectionally, at import or at first use, and are
+ *	refused then.
  * UNALIGNED: the first range may start, and the last may end, inside a page.
  *	Whole pages are exported: every holder and device sees, and unless
  *	READ_ONLY may change, the neighbours' bytes. Most importers ignore

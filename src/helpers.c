@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 #include <linux/cc_platform.h>
+#include <linux/compat.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/hugetlb.h>
@@ -151,7 +152,8 @@ unsigned long vmmexp_helper_totalram_pages(void)
 
 unsigned long vmmexp_helper_untagged_addr(unsigned long addr)
 {
-	return untagged_addr(addr);
+	/* A 32-bit program's pointers have no room for tags. */
+	return in_compat_syscall() ? addr : untagged_addr(addr);
 }
 
 void *vmmexp_helper_vmap(struct page **pages, unsigned int count)

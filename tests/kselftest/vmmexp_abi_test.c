@@ -529,7 +529,11 @@ FIXTURE_TEARDOWN_PARENT(export)
 
 /* Issue self->ex, expect this refusal and nothing left of it. */
 #define EXPECT_REFUSED(err, why, place) do { \
+	self->ex.fd = 0; \
+	self->ex.size = 77; \
 	EXPECT_VMM_ERROR(vmm_export_call(self->dev, &self->ex), &self->ex, err, why, place); \
+	EXPECT_EQ(-1, self->ex.fd); \
+	EXPECT_EQ(0, self->ex.size); \
 	EXPECT_EQ(self->fds, vmm_count_fds()); \
 } while (0)
 
@@ -592,9 +596,9 @@ TEST_F(export, event_fd_is_not_supported_yet)
 	EXPECT_REFUSED(EOPNOTSUPP, VMMEXP_REASON_NO_EVENTS, 0);
 }
 
-TEST_F(export, region_is_not_supported_yet)
+TEST_F(export, region_without_carve_outs_is_refused)
 {
-	ASSERT_EQ(0, self->info.features & VMMEXP_FEATURE_REGIONS);
+	ASSERT_EQ(0, self->info.total_regions);
 	self->range[0].flags = VMMEXP_RANGE_REGION;
 	self->range[0].region_fd = self->dev;
 	EXPECT_REFUSED(EOPNOTSUPP, VMMEXP_REASON_NO_REGIONS, 0);
@@ -680,6 +684,16 @@ TEST_F(export, name_without_nul_is_refused)
 {
 	memset(self->ex.name, 'x', VMMEXP_NAME_LEN);
 	EXPECT_REFUSED(EINVAL, VMMEXP_REASON_NAME, 0);
+}
+
+TEST_F(export, name_with_bytes_after_its_nul_is_refused)
+{
+	snprintf(self->ex.name, sizeof(self->ex.name), "camera");
+	self->ex.name[VMMEXP_NAME_LEN - 1] = 'x';
+	EXPECT_REFUSED(EINVAL, VMMEXP_REASON_PADDING, 0);
+	good_request(self);
+	self->ex.name[1] = 'x';
+	EXPECT_REFUSED(EINVAL, VMMEXP_REASON_PADDING, 0);
 }
 
 TEST_F(export, phys_bits_above_64_is_refused)
@@ -1086,6 +1100,8 @@ TEST_F(export, checks_come_in_their_order)
 	big.ex.fd_flags = 0;
 	EXPECT_NEXT(EINVAL, VMMEXP_REASON_NAME);
 	big.ex.name[0] = 0;
+	EXPECT_NEXT(EINVAL, VMMEXP_REASON_PADDING);
+	memset(big.ex.name, 0, VMMEXP_NAME_LEN);
 	EXPECT_NEXT(EINVAL, VMMEXP_REASON_PHYS_BITS_VALUE);
 	big.ex.phys_bits = 1;
 	EXPECT_NEXT(EOPNOTSUPP, VMMEXP_REASON_NO_EVENTS);
@@ -1256,6 +1272,7 @@ TEST_F(export, info_tells_this_machine)
 	EXPECT_EQ(0, info->cache_align & (info->cache_align - 1));
 	EXPECT_LE(16, info->max_ranges);
 	EXPECT_LE(16ull << 20, info->max_size);
+	EXPECT_GE((__u64)sysconf(_SC_PHYS_PAGES) * self->page, info->max_size);
 	EXPECT_EQ(0, info->max_size % self->page);
 	EXPECT_EQ(0, info->total_regions);
 	EXPECT_EQ(0, info->charged);
@@ -1267,7 +1284,7 @@ TEST_F(export, info_tells_this_machine)
 	if (vmm_config("CONFIG_HUGETLB_PAGE"))
 		features |= VMMEXP_FEATURE_HUGETLB;
 	if (vmm_config("CONFIG_OF"))
-		features |= VMMEXP_FEATURE_OF;
+		features |= VMMEXP_FEATURE_OF | VMMEXP_FEATURE_REGIONS;
 	/* The only architecture here on which DMA is coherent by definition. */
 	if (!vmm_config("CONFIG_X86"))
 		features |= VMMEXP_FEATURE_CACHE_OPS;
@@ -1308,6 +1325,24 @@ TEST_F(export, info_with_bad_element_size_is_refused)
 
 		EXPECT_VMM_ERROR(vmm_ioctl(self->dev, VMMEXP_IOC_INFO, &info), &info,
 				 EINVAL, VMMEXP_REASON_ELEMENT_SIZE, 0);
+	}
+}
+
+TEST_F(export, info_with_absurd_room_is_refused)
+{
+	struct vmmexp_region_info regions[1];
+	__u32 numbers[] = { self->info.max_ranges + 1, ~0u };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(numbers); i++) {
+		struct vmmexp_info info = {
+			.regions = (uintptr_t)regions,
+			.nr_regions = numbers[i],
+			.region_size = sizeof(regions[0]),
+		};
+
+		EXPECT_VMM_ERROR(vmm_ioctl(self->dev, VMMEXP_IOC_INFO, &info), &info,
+				 E2BIG, VMMEXP_REASON_TOO_MANY_RANGES, 0);
 	}
 }
 

@@ -1712,42 +1712,70 @@ TEST_F(uffd, closing_it_ends_the_wait)
 }
 
 /*
- * A fatal signal in the middle of a pin that would take very long: the same
- * memory over and over, as often as one call may name it.
+ * One page that is mapped @nr times in a row, each time by a mapping of its
+ * own: as slow to pin as it gets, and all pins are the one page's.
  */
+static char *one_page_many_times(size_t nr)
+{
+	size_t page = vmm_page_size(), i;
+	int fd = memfd_create("vmmexp-test", MFD_CLOEXEC);
+	char *mem = mmap(NULL, nr * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (fd < 0 || mem == MAP_FAILED || ftruncate(fd, page))
+		return NULL;
+	for (i = 0; i < nr; i++) {
+		if (mmap(mem + i * page, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			 fd, 0) == MAP_FAILED)
+			return NULL;
+	}
+	close(fd);
+	return mem;
+}
+
+/* As many ranges of that as one call and one buffer may have. */
+static unsigned int most_ranges(const struct vmmexp_info *info, char *mem, size_t len,
+				struct vmmexp_range **ranges)
+{
+	unsigned int nr = info->max_size / len, i;
+
+	if (nr > info->max_ranges)
+		nr = info->max_ranges;
+	*ranges = calloc(nr, sizeof(**ranges));
+	for (i = 0; *ranges && i < nr; i++)
+		(*ranges)[i] = vmm_range(mem, len);
+	return *ranges ? nr : 0;
+}
+
+#define REPEATS	256
+
+/* A fatal signal in the middle of a pin that takes long. */
 TEST_F(process, sigkill_in_the_middle_of_a_large_pin_leaves_nothing_pinned)
 {
+	size_t len = REPEATS * self->page;
+	struct vmmexp_range *ranges;
 	struct vmmexp_info info;
-	unsigned int tries;
+	unsigned int tries, nr;
 	int status, done[2];
-	size_t len;
-	char byte;
+	char byte, *mem;
 	pid_t pid;
 
 	ASSERT_VMM_OK(vmm_info(self->dev, &info), &info);
-	len = info.max_size / info.max_ranges / self->page * self->page;
-	if (len > 64 << 20)
-		len = 64 << 20;
+	mem = one_page_many_times(REPEATS);
+	ASSERT_NE(NULL, mem);
+	nr = most_ranges(&info, mem, len, &ranges);
+	ASSERT_LT(100, nr);
 	ASSERT_EQ(0, pipe(done));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		struct vmmexp_range *ranges = calloc(info.max_ranges, sizeof(*ranges));
-		char *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-				 -1, 0);
 		struct vmmexp_export ex;
-		__u32 i;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (!ranges || mem == MAP_FAILED)
-			_exit(1);
-		for (i = 0; i < info.max_ranges; i++)
-			ranges[i] = vmm_range(mem, len);
-		vmm_export_ranges(self->dev, ranges, info.max_ranges, 0, &ex);
+		vmm_export_ranges(self->dev, ranges, nr, 0, &ex);
 		_exit(write(done[1], "x", 1) != 1);
 	}
 	close(done[1]);
-	for (tries = 0; tries < 500 && vmm_pins() < self->pins + 5000; tries++)
+	for (tries = 0; tries < 500 && vmm_pins() < self->pins + 2000; tries++)
 		vmm_msleep(1);
 	ASSERT_LT(tries, 500) {
 		TH_LOG("the export does not begin");
@@ -1760,6 +1788,52 @@ TEST_F(process, sigkill_in_the_middle_of_a_large_pin_leaves_nothing_pinned)
 	/* It died in the call, not after it. */
 	EXPECT_EQ(0, read(done[0], &byte, 1));
 	EXPECT_TRUE(vmm_pins_settle(self->pins));
+}
+
+/*
+ * A small page counts each pin as 1024 references, and its count ends at 2^31:
+ * before that wraps the export has to be refused, without a warning.
+ */
+TEST_F(process, page_is_not_pinned_more_often_than_can_be_counted)
+{
+	size_t len = REPEATS * self->page;
+	struct vmmexp_range *ranges;
+	struct vmmexp_export ex = {};
+	unsigned long long pages = 0;
+	struct vmmexp_info info;
+	unsigned int nr, i;
+	int ret = 0, fd = -1;
+	char *mem, *view;
+
+	ASSERT_VMM_OK(vmm_info(self->dev, &info), &info);
+	mem = one_page_many_times(REPEATS);
+	ASSERT_NE(NULL, mem);
+	vmm_fill(mem, self->page, 0, 1);
+	nr = most_ranges(&info, mem, len, &ranges);
+	ASSERT_LT(100, nr);
+	for (i = 0; i < 100 && !ret; i++) {
+		ret = vmm_export_ranges(self->dev, ranges, nr, 0, &ex);
+		if (!ret) {
+			fd = ex.fd;
+			pages += ex.size / self->page;
+		}
+	}
+	EXPECT_EQ(-EFAULT, ret);
+	EXPECT_EQ((__u32)VMMEXP_REASON_NOT_PINNABLE, ex.reason);
+	/* The refused call let go of all it had, and a page more is no better. */
+	EXPECT_EQ(self->pins + (long long)pages, vmm_pins());
+	EXPECT_GT(1ull << 21, pages);
+	/* The page lives, and serves who has it. */
+	ASSERT_LE(0, fd);
+	view = vmm_map(fd, 0, self->page, PROT_READ);
+	ASSERT_NE(NULL, view);
+	EXPECT_EQ(-1, vmm_mismatch(view, self->page, 0, 1));
+	/* Given back, it can be exported again. */
+	ASSERT_EQ(0, munmap(view, self->page));
+	for (i = self->dev + 1; i < (unsigned int)fd + 1; i++)
+		close(i);
+	EXPECT_TRUE(vmm_pins_settle(self->pins));
+	EXPECT_VMM_OK(vmm_export(self->dev, mem, self->page, 0, &ex), &ex);
 }
 
 /*

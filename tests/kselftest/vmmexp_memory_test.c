@@ -8,6 +8,7 @@
 #include "kselftest_harness.h"
 
 #include <fcntl.h>
+#include <drm/drm.h>
 #include <linux/if_packet.h>
 #include <linux/io_uring.h>
 #include <linux/perf_event.h>
@@ -766,6 +767,26 @@ TEST_F(memory, packet_ring_read_only)
 	mem = map(_metadata, sock, self->len, PROT_READ | PROT_WRITE, MAP_SHARED);
 	vmm_fill(mem, self->len, 0, 9);
 	expect_exported_read_only(_metadata, self, mem, self->len, VMMEXP_KIND_DRIVER, 9);
+}
+
+/* What the process writes to a private mapping is its own, as with a file. */
+TEST_F(memory, packet_ring_mapped_private_is_anonymous)
+{
+	struct tpacket_req req = {
+		.tp_block_size = self->len,
+		.tp_block_nr = 1,
+		.tp_frame_size = self->page,
+		.tp_frame_nr = NR_PAGES,
+	};
+	int sock = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	char *mem;
+
+	if (sock < 0 && !vmm_config("CONFIG_PACKET"))
+		SKIP(return, "not in this kernel: CONFIG_PACKET");
+	ASSERT_LE(0, sock);
+	ASSERT_EQ(0, setsockopt(sock, SOL_PACKET, PACKET_RX_RING, &req, sizeof(req)));
+	mem = map(_metadata, sock, self->len, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	expect_exported(_metadata, self, mem, self->len, VMMEXP_KIND_ANON);
 }
 
 /* An anonymous inode's pages; entries that are not submitted are just memory. */
@@ -2155,6 +2176,36 @@ TEST_F(mapping, private_is_refused)
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(MAP_FAILED, mmap(NULL, self->m.len, PROT_READ | PROT_WRITE, MAP_PRIVATE,
 				   self->ex.fd, 0));
+	EXPECT_EQ(EINVAL, errno);
+}
+
+/*
+ * Through an importer that maps its own file, not the dma-buf's: vgem has the
+ * buffer at the first place of its file, or at one soon after.
+ */
+TEST_F(mapping, through_an_importer_keeps_the_rules)
+{
+	struct drm_prime_handle prime = { .fd = self->ex.fd };
+	off_t at = 1ull << 32, end = at + 1024 * self->m.page;
+	int card = vmm_drm_open("vgem");
+	char *view = NULL;
+
+	ASSERT_LE(0, card);
+	ASSERT_EQ(0, vmm_ioctl(card, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime));
+	for (; at < end && !view; at += self->m.page)
+		view = vmm_map(card, at, self->m.len, PROT_READ | PROT_WRITE);
+	ASSERT_NE(NULL, view) {
+		TH_LOG("the imported buffer is not found in vgem's file");
+	}
+	at -= self->m.page;
+	EXPECT_EQ(-1, vmm_mismatch(view, self->m.len, 0, 1));
+	vmm_fill(view, self->m.len, 0, 2);
+	EXPECT_EQ(-1, vmm_mismatch(self->mem, self->m.len, 0, 2));
+	EXPECT_EQ(-1, mprotect(view, self->m.len, PROT_READ | PROT_EXEC));
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, self->m.len, PROT_READ, MAP_PRIVATE, card, at));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, self->m.len, PROT_READ | PROT_WRITE, MAP_PRIVATE, card,
+				   at));
 	EXPECT_EQ(EINVAL, errno);
 }
 

@@ -23,6 +23,7 @@ use super::{
         Failure,
         Reason, //
     },
+    uapi::VMMEXP_EXPORT_READ_ONLY,
 };
 use core::mem::size_of;
 use kernel::{
@@ -74,10 +75,12 @@ pub(crate) struct Buffer {
 impl Buffer {
     /// A buffer of which `facts` is known, exported with `export_flags`.
     pub(crate) fn new(facts: Facts, export_flags: u32) -> Self {
+        let writable = export_flags & VMMEXP_EXPORT_READ_ONLY == 0;
         Self {
             facts,
             export_flags,
-            vmap_share: VmapShare::take(facts.size),
+            // The kernel does not map what is read-only.
+            vmap_share: writable.then(|| VmapShare::take(facts.size)).flatten(),
         }
     }
 

@@ -255,6 +255,10 @@ impl<'a> Gathered<'a> {
     ) -> Result<usize, BatchError> {
         use BatchError::*;
 
+        // Whoever was given a dma-buf is not to make another of it, which would outlive it.
+        if vma.of_dma_buf() {
+            return Err(Refused(Reason::PfnMap));
+        }
         let run = locked.follow(addr, end).map_err(|_| NotPresent)?;
         let (region, offset) = self.regions.find(run.pfn).ok_or(Refused(Reason::PfnMap))?;
         if !vma.readable() {

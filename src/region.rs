@@ -114,8 +114,10 @@ impl MiscFile for File {
     }
 
     fn open(region: &Arc<Region>, file: &fs::File) -> Result<Self> {
-        let writable = file.flags() & fs::file::flags::O_ACCMODE != fs::file::flags::O_RDONLY;
-        if writable && region.read_only {
+        let mode = file.flags() & fs::file::flags::O_ACCMODE;
+        let writable = mode != fs::file::flags::O_RDONLY;
+        // A buffer can always be read, so whoever may not read the region is not to make one.
+        if mode == fs::file::flags::O_WRONLY || (writable && region.read_only) {
             return Err(EACCES);
         }
         Ok(Self {

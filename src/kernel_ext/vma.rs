@@ -93,6 +93,18 @@ impl<'a> Vma<'a> {
         NonNull::new(unsafe { (*self.vma.as_ptr()).vm_file })
     }
 
+    /// The kind of file system that its file is of, by its magic number.
+    fn magic(&self) -> Option<c_ulong> {
+        // SAFETY: As in `raw_file()`; a file has an inode, and an inode a superblock, for as long
+        // as the file lives.
+        Some(unsafe { (*(*(*self.raw_file()?.as_ptr()).f_inode).i_sb).s_magic })
+    }
+
+    /// Whether it maps a dma-buf, of whatever exporter.
+    pub(crate) fn of_dma_buf(&self) -> bool {
+        self.magic() == Some(helpers::DMA_BUF_MAGIC as c_ulong)
+    }
+
     /// What it maps.
     pub(crate) fn kind(&self) -> Kind {
         if self.has(flags::PFNMAP | flags::IO) {
@@ -112,20 +124,17 @@ impl<'a> Vma<'a> {
                 Kind::Driver
             };
         };
-        // SAFETY: As in `raw_file()`; a file has an inode and a mapping, and an inode a
-        // superblock, for as long as the file lives.
-        let (mode, magic, shmem, dax) = unsafe {
-            let inode = (*file.as_ptr()).f_inode;
+        // SAFETY: As in `raw_file()`; a file has an inode and a mapping for as long as it lives.
+        let (mode, shmem, dax) = unsafe {
             (
-                u32::from((*inode).i_mode),
-                (*(*inode).i_sb).s_magic,
+                u32::from((*(*file.as_ptr()).f_inode).i_mode),
                 helpers::shmem_mapping((*file.as_ptr()).f_mapping),
                 helpers::vmmexp_helper_vma_is_fsdax(self.vma.as_ptr()),
             )
         };
         if shmem {
             Kind::Shmem
-        } else if magic == helpers::SECRETMEM_MAGIC as c_ulong {
+        } else if self.magic() == Some(helpers::SECRETMEM_MAGIC as c_ulong) {
             // `vma_is_secretmem()` is not exported.
             Kind::SecretMem
         } else if dax {

@@ -41,9 +41,10 @@ clean_up() {
 trap clean_up EXIT
 mkdir -- "$dir/share"
 
-number=0
+number=0 failed=
 report() { # ok|not-ok TEXT
 	number=$((number + 1))
+	[[ $1 == ok ]] || failed=1
 	echo "${1/-/ } $number $2"
 }
 
@@ -187,3 +188,4 @@ done <<-'END'
 END
 echo "1..$number"
 [[ ! -s $dir/reader.log ]] || sed 's/^/# reader: /' "$dir/reader.log"
+[[ -z $failed ]]

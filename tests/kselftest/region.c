@@ -1283,9 +1283,15 @@ struct request {
 	unsigned int place;
 };
 
+/* Pages of a range; not often so many that one is sure to be refused. */
+static unsigned int random_length(void)
+{
+	return 1 + random_below(random_below(3) ? RANGE_PAGES / 6 : RANGE_PAGES);
+}
+
 static void add_addresses(struct request *rq, const struct model *model, char *arena)
 {
-	unsigned int len = 1 + random_below(RANGE_PAGES), i;
+	unsigned int len = random_length(), i;
 	unsigned int first = random_below(ARENA_PAGES - len);
 	size_t step = vmm_page_size();
 
@@ -1298,7 +1304,7 @@ static void add_addresses(struct request *rq, const struct model *model, char *a
 
 static void add_region(struct request *rq, const int *fds)
 {
-	unsigned int len = 1 + random_below(RANGE_PAGES), region = random_below(4), i;
+	unsigned int len = random_length(), region = random_below(4), i;
 	size_t step = vmm_page_size();
 	__u64 at = random_below(64) * step;
 

@@ -4,6 +4,11 @@
  * machine has no caches that could be stale, but its trace events tell which
  * bytes were named (tracing/events/dma). The exporter maintains caches through
  * a device of its own, "vmmexp", once for all importers.
+ *
+ * To invalidate a line that is dirty throws away what somebody stored, and lays
+ * open what the memory held before it was cleared. Whoever has the dma-buf can
+ * ask for it at any time, so the one rule everywhere is: no byte is invalidated
+ * that was not written back just before (look(), rule_holds_in_any_order).
  */
 #define _GNU_SOURCE
 #include <sys/ioctl.h>
@@ -26,7 +31,10 @@
 #endif
 
 #define PAGES		48
-#define MAX_EVENTS	1024
+#define MAX_EVENTS	2048
+
+/* The longest piece that is done at once: others want the CPU too. */
+#define STEP		(4 << 20)
 
 /* One line of the trace. */
 struct event {
@@ -65,6 +73,7 @@ FIXTURE(sync) {
 	int nr_events;
 	struct mock_extent expected[MAX_EVENTS];
 	int nr_expected;
+	unsigned char *clean;	/* of each unit of self->align bytes: written back */
 };
 
 FIXTURE_SETUP(sync)
@@ -120,6 +129,38 @@ static void forget(struct __test_metadata *_metadata)
 	close(fd);
 }
 
+/* Read what @line of the trace tells; false if it is no event of the DMA API. */
+static bool parse(const char *line, struct event *event)
+{
+	const char *at = strstr(line, ": dma_"), *size;
+
+	if (line[0] == '#' || !at)
+		return false;
+	memset(event, 0, sizeof(*event));
+	if (sscanf(at, ": %31[^:]: %31s dir=%15s", event->what, event->device, event->dir) != 3)
+		return false;
+	at = strstr(line, " dma_addr=");
+	size = strstr(line, " size=");
+	if (at && size) {
+		event->addr = strtoull(at + 10, NULL, 16);
+		event->size = strtoull(size + 6, NULL, 10);
+	}
+	event->skip_sync = strstr(line, "SKIP_CPU_SYNC");
+	return true;
+}
+
+static bool writes_back(const struct event *event)
+{
+	return !strcmp(event->what, "dma_sync_single_for_device") &&
+	       !strcmp(event->dir, "TO_DEVICE");
+}
+
+static bool invalidates(const struct event *event)
+{
+	return !strcmp(event->what, "dma_sync_single_for_cpu") &&
+	       strcmp(event->dir, "TO_DEVICE");
+}
+
 /*
  * The events of devices whose name begins with @device, of @what, or of any
  * kind that begins so.
@@ -127,6 +168,7 @@ static void forget(struct __test_metadata *_metadata)
 static void look(struct __test_metadata *_metadata, struct _test_data_sync *self,
 		 const char *device, const char *what)
 {
+	struct event before = {};
 	char line[4096];
 	FILE *file;
 
@@ -135,28 +177,27 @@ static void look(struct __test_metadata *_metadata, struct _test_data_sync *self
 	file = fopen(INSTANCE "/trace", "re");
 	ASSERT_NE(NULL, file);
 	while (fgets(line, sizeof(line), file)) {
-		char *at = strstr(line, ": dma_"), *size;
 		struct event *event = &self->events[self->nr_events];
-		int fields;
 
 		/* Lost events would make every count meaningless. */
 		ASSERT_EQ(NULL, strstr(line, "LOST"));
-		if (line[0] == '#' || !at)
+		if (!parse(line, event)) {
+			ASSERT_TRUE(line[0] == '#' || !strstr(line, ": dma_")) TH_LOG("%s", line);
 			continue;
-		memset(event, 0, sizeof(*event));
-		fields = sscanf(at, ": %31[^:]: %31s dir=%15s", event->what, event->device,
-				event->dir);
-		ASSERT_EQ(3, fields);
+		}
+		if (strncmp(event->device, "vmmexp", strlen("vmmexp")))
+			continue;
+		/* The rule: see the top of this file. */
+		if (invalidates(event)) {
+			ASSERT_TRUE(writes_back(&before)) TH_LOG("%s", line);
+			ASSERT_STREQ(before.device, event->device);
+			ASSERT_EQ(before.addr, event->addr);
+			ASSERT_EQ(before.size, event->size);
+		}
+		before = *event;
 		if (strncmp(event->device, device, strlen(device)) ||
 		    strncmp(event->what, what, strlen(what)))
 			continue;
-		at = strstr(line, " dma_addr=");
-		size = strstr(line, " size=");
-		if (at && size) {
-			event->addr = strtoull(at + 10, NULL, 16);
-			event->size = strtoull(size + 6, NULL, 10);
-		}
-		event->skip_sync = strstr(line, "SKIP_CPU_SYNC");
 		ASSERT_GT(MAX_EVENTS, ++self->nr_events);
 	}
 	fclose(file);
@@ -169,7 +210,7 @@ static void expect_start(struct _test_data_sync *self)
 	self->nr_expected = 0;
 }
 
-/* These bytes of the buffer, rounded outward, run by run. */
+/* These bytes of the buffer, rounded outward, run by run and step by step. */
 static void expect_range(struct _test_data_sync *self, __u64 offset, __u64 len)
 {
 	__u64 start = offset & ~(self->align - 1);
@@ -177,58 +218,84 @@ static void expect_range(struct _test_data_sync *self, __u64 offset, __u64 len)
 	int i;
 
 	for (i = 0; i < self->nr; at += self->extents[i].len, i++) {
+		struct mock_extent run;
 		__u64 first = start > at ? start : at;
 		__u64 last = at + self->extents[i].len;
 
 		if (last > end)
 			last = end;
-		if (first < last)
-			self->expected[self->nr_expected++] = (struct mock_extent){
-				.phys = self->extents[i].phys + first - at,
-				.len = last - first,
-			};
+		if (first >= last)
+			continue;
+		run.phys = self->extents[i].phys + first - at;
+		run.len = last - first;
+		self->nr_expected += mock_split(&run, 1, STEP,
+						self->expected + self->nr_expected);
 	}
+}
+
+/* What is done to a piece. */
+#define WRITE_BACK	1
+#define INVALIDATE	2	/* once written back */
+
+static void expect_event(struct __test_metadata *_metadata, struct _test_data_sync *self,
+			 int i, const char *what, const char *dir, int piece, bool skip_sync)
+{
+	const struct event *event = &self->events[i];
+
+	ASSERT_LT(i, self->nr_events) TH_LOG("less was done than asked for");
+	ASSERT_STREQ("vmmexp", event->device);
+	ASSERT_STREQ(what, event->what) TH_LOG("piece %d", piece);
+	ASSERT_STREQ(dir, event->dir) TH_LOG("%s, piece %d", what, piece);
+	ASSERT_EQ(self->expected[piece].phys, event->addr) TH_LOG("%s, piece %d", what, piece);
+	ASSERT_EQ(self->expected[piece].len, event->size) TH_LOG("%s, piece %d", what, piece);
+	ASSERT_EQ(skip_sync, event->skip_sync) TH_LOG("%s, piece %d", what, piece);
 }
 
 /*
- * The exporter's device saw exactly what is expected, as @what and in
- * direction @dir. What is one run may be done in steps, but not in many.
+ * The exporter's device did @todo to exactly the pieces expected, one after the
+ * other. Around that it has a mapping of the piece, and only then: one that
+ * stayed would be an overlap with every importer's for the debugging code of
+ * the DMA API.
  */
 static void expect_events(struct __test_metadata *_metadata, struct _test_data_sync *self,
-			  const char *what, const char *dir)
+			  int todo)
 {
-	int i, next = 0, steps = 0;
-	__u64 done = 0;
+	int piece, i = 0;
 
-	look(_metadata, self, "vmmexp", "dma_sync");
-	if (!self->cached) {
+	if (!self->cached || !todo) {
+		look(_metadata, self, "vmmexp", self->cached ? "dma_sync" : "dma_");
 		ASSERT_EQ(0, self->nr_events);
 		return;
 	}
-	for (i = 0; i < self->nr_events; i++) {
-		const struct event *event = &self->events[i];
-		const struct mock_extent *run = &self->expected[next];
-
-		ASSERT_STREQ("vmmexp", event->device);
-		ASSERT_STREQ(what, event->what);
-		ASSERT_STREQ(dir, event->dir);
-		ASSERT_LT(next, self->nr_expected) TH_LOG("more was done than asked for");
-		ASSERT_EQ(run->phys + done, event->addr) TH_LOG("piece %d", next);
-		done += event->size;
-		ASSERT_GE(run->len, done) TH_LOG("piece %d", next);
-		steps++;
-		if (done == run->len) {
-			ASSERT_GE(1 + run->len / (1 << 20), steps);
-			next++;
-			steps = 0;
-			done = 0;
-		}
+	look(_metadata, self, "vmmexp", "dma_");
+	for (piece = 0; piece < self->nr_expected; piece++) {
+		expect_event(_metadata, self, i++, "dma_map_phys", "BIDIRECTIONAL", piece, true);
+		expect_event(_metadata, self, i++, "dma_sync_single_for_device", "TO_DEVICE",
+			     piece, false);
+		if (todo & INVALIDATE)
+			expect_event(_metadata, self, i++, "dma_sync_single_for_cpu",
+				     "FROM_DEVICE", piece, false);
+		expect_event(_metadata, self, i++, "dma_unmap_phys", "BIDIRECTIONAL", piece,
+			     true);
 	}
-	ASSERT_EQ(self->nr_expected, next) TH_LOG("less was done than asked for");
-	ASSERT_EQ(0, done);
+	ASSERT_EQ(i, self->nr_events) TH_LOG("more was done than asked for");
 }
 
-/* SYNC, and only the events it makes. */
+/* What each kind of SYNC does. */
+static const struct {
+	__u32 flags;
+	int todo;
+} kinds_of_sync[] = {
+	{ VMMEXP_SYNC_BEGIN | VMMEXP_SYNC_READ, WRITE_BACK | INVALIDATE },
+	{ VMMEXP_SYNC_BEGIN | VMMEXP_SYNC_WRITE, 0 },
+	{ VMMEXP_SYNC_BEGIN | VMMEXP_SYNC_RW, WRITE_BACK | INVALIDATE },
+	/* Also what was only read: a device may not find other bytes than the reader did. */
+	{ VMMEXP_SYNC_END | VMMEXP_SYNC_READ, WRITE_BACK },
+	{ VMMEXP_SYNC_END | VMMEXP_SYNC_WRITE, WRITE_BACK },
+	{ VMMEXP_SYNC_END | VMMEXP_SYNC_RW, WRITE_BACK },
+};
+
+/* Every kind of SYNC, and only the events it makes. */
 static void sync_and_expect(struct __test_metadata *_metadata, struct _test_data_sync *self,
 			    const struct vmmexp_sync_range *ranges, unsigned int nr)
 {
@@ -241,22 +308,12 @@ static void sync_and_expect(struct __test_metadata *_metadata, struct _test_data
 	if (!nr)
 		expect_range(self, 0, self->size);
 
-	forget(_metadata);
-	ASSERT_VMM_OK(vmm_sync(self->dev, self->ex.fd, ranges, nr,
-			       VMMEXP_SYNC_BEGIN | VMMEXP_SYNC_READ, &sync), &sync);
-	expect_events(_metadata, self, "dma_sync_single_for_cpu", "FROM_DEVICE");
-	forget(_metadata);
-	ASSERT_VMM_OK(vmm_sync(self->dev, self->ex.fd, ranges, nr,
-			       VMMEXP_SYNC_END | VMMEXP_SYNC_WRITE, &sync), &sync);
-	expect_events(_metadata, self, "dma_sync_single_for_device", "TO_DEVICE");
-	forget(_metadata);
-	ASSERT_VMM_OK(vmm_sync(self->dev, self->ex.fd, ranges, nr,
-			       VMMEXP_SYNC_BEGIN | VMMEXP_SYNC_RW, &sync), &sync);
-	expect_events(_metadata, self, "dma_sync_single_for_cpu", "BIDIRECTIONAL");
-	forget(_metadata);
-	ASSERT_VMM_OK(vmm_sync(self->dev, self->ex.fd, ranges, nr,
-			       VMMEXP_SYNC_END | VMMEXP_SYNC_RW, &sync), &sync);
-	expect_events(_metadata, self, "dma_sync_single_for_device", "BIDIRECTIONAL");
+	for (i = 0; i < ARRAY_SIZE(kinds_of_sync); i++) {
+		forget(_metadata);
+		ASSERT_VMM_OK(vmm_sync(self->dev, self->ex.fd, ranges, nr,
+				       kinds_of_sync[i].flags, &sync), &sync);
+		expect_events(_metadata, self, kinds_of_sync[i].todo);
+	}
 }
 
 /* SYNC that has nothing to do. */
@@ -269,7 +326,7 @@ static void sync_and_expect_none(struct __test_metadata *_metadata, struct _test
 			       VMMEXP_SYNC_BEGIN | VMMEXP_SYNC_RW, &sync), &sync);
 	ASSERT_VMM_OK(vmm_sync(self->dev, self->ex.fd, NULL, 0,
 			       VMMEXP_SYNC_END | VMMEXP_SYNC_RW, &sync), &sync);
-	look(_metadata, self, "vmmexp", "dma_sync");
+	look(_metadata, self, "vmmexp", "dma_");
 	ASSERT_EQ(0, self->nr_events);
 }
 
@@ -306,8 +363,8 @@ TEST_F(sync, one_byte)
 
 	sync_and_expect(_metadata, self, &range, 1);
 	if (self->cached) {
-		EXPECT_EQ(1, self->nr_events);
-		EXPECT_EQ(self->align, self->events[0].size);
+		EXPECT_EQ(3, self->nr_events);
+		EXPECT_EQ(self->align, self->events[1].size);
 	}
 }
 
@@ -374,8 +431,10 @@ TEST_F(sync, cost)
 		ranges[i] = (struct vmmexp_sync_range){ i * self->page + i, 1 + i };
 	sync_and_expect(_metadata, self, ranges, ARRAY_SIZE(ranges));
 	for (j = 0; j < self->nr_events; j++)
-		bytes += self->events[j].size;
+		if (writes_back(&self->events[j]))
+			bytes += self->events[j].size;
 	EXPECT_GE(ARRAY_SIZE(ranges) * 2 * self->align, bytes);
+	EXPECT_EQ(self->cached, bytes > 0);
 }
 
 /* Mapping for a device that does not snoop is maintenance of its own. */
@@ -410,19 +469,226 @@ TEST_F(sync, mapping_maintains_caches)
 	}
 }
 
+/*
+ * The DMA API may invalidate when it maps for a device that writes, so all is
+ * written back before; not where it writes back itself, or the device snoops.
+ */
+TEST_F(sync, mapping_writes_back_first)
+{
+	static const struct {
+		__u32 coherency;
+		__u32 direction;
+		const char *dir;
+		bool first;
+	} maps[] = {
+		{ NON_COHERENT, VMMEXP_MOCK_FROM_DEVICE, "FROM_DEVICE", true },
+		{ NON_COHERENT, VMMEXP_MOCK_BIDIRECTIONAL, "BIDIRECTIONAL", false },
+		{ NON_COHERENT, VMMEXP_MOCK_TO_DEVICE, "TO_DEVICE", false },
+		{ VMMEXP_MOCK_COHERENT, VMMEXP_MOCK_FROM_DEVICE, "FROM_DEVICE", false },
+		{ VMMEXP_MOCK_COHERENT, VMMEXP_MOCK_BIDIRECTIONAL, "BIDIRECTIONAL", false },
+	};
+	unsigned int i;
+	int j, at, first;
+
+	expect_start(self);
+	expect_range(self, 0, self->size);
+	for (i = 0; i < ARRAY_SIZE(maps); i++) {
+		int attachment, map;
+
+		forget(_metadata);
+		attachment = attach(self, maps[i].coherency);
+		ASSERT_LE(0, attachment);
+		map = mock_map(self->mock, attachment, maps[i].direction);
+		ASSERT_LE(0, map);
+		look(_metadata, self, "vmmexp", "dma_");
+		first = self->cached && maps[i].first ? self->nr_expected : 0;
+		for (j = at = 0; j < first; j++) {
+			expect_event(_metadata, self, at++, "dma_map_phys", "BIDIRECTIONAL", j,
+				     true);
+			expect_event(_metadata, self, at++, "dma_sync_single_for_device",
+				     "TO_DEVICE", j, false);
+			expect_event(_metadata, self, at++, "dma_unmap_phys", "BIDIRECTIONAL", j,
+				     true);
+		}
+		/* And only then the device's own. */
+		ASSERT_EQ(at + self->nr, self->nr_events) TH_LOG("mapping %u", i);
+		for (j = 0; j < self->nr; j++, at++) {
+			ASSERT_EQ(0, strncmp("vmmexp_mock.", self->events[at].device, 12));
+			ASSERT_STREQ("dma_map_phys", self->events[at].what);
+			ASSERT_STREQ(maps[i].dir, self->events[at].dir);
+			ASSERT_EQ(self->extents[j].phys, self->events[at].addr);
+			ASSERT_EQ(self->extents[j].len, self->events[at].size);
+		}
+
+		/* Taking it away is the DMA API's business alone. */
+		forget(_metadata);
+		ASSERT_EQ(0, mock_unmap(self->mock, map));
+		look(_metadata, self, "vmmexp", "dma_");
+		ASSERT_EQ(self->nr, self->nr_events);
+		for (j = 0; j < self->nr; j++) {
+			ASSERT_EQ(0, strncmp("vmmexp_mock.", self->events[j].device, 12));
+			ASSERT_STREQ("dma_unmap_phys", self->events[j].what);
+		}
+		ASSERT_EQ(0, mock_detach(self->mock, attachment));
+	}
+}
+
+/* The unit of the buffer at physical address @phys. */
+static long unit_at(const struct _test_data_sync *self, __u64 phys)
+{
+	__u64 at = 0;
+	int i;
+
+	for (i = 0; i < self->nr; at += self->extents[i].len, i++)
+		if (phys >= self->extents[i].phys &&
+		    phys - self->extents[i].phys < self->extents[i].len)
+			return (at + phys - self->extents[i].phys) / self->align;
+	return -1;
+}
+
+/* Note as written back, or find all noted, the bytes of @event. */
+static bool units(struct _test_data_sync *self, const struct event *event, bool note)
+{
+	__u64 done;
+
+	for (done = 0; done < event->size; done += self->align) {
+		long unit = unit_at(self, event->addr + done);
+
+		if (unit < 0 || (!note && !self->clean[unit]))
+			return false;
+		self->clean[unit] = 1;
+	}
+	return true;
+}
+
+/*
+ * Whatever holders of the buffer do, in whatever order: within each step every
+ * byte is written back before it is invalidated, be it by the exporter or by
+ * the DMA API for a device that does not snoop. Only what is taken away from
+ * such a device is invalidated without: it was written back when it was given.
+ */
+TEST_F_TIMEOUT(sync, rule_holds_in_any_order, 120)
+{
+	static const __u32 directions[] = {
+		VMMEXP_MOCK_FROM_DEVICE, VMMEXP_MOCK_BIDIRECTIONAL, VMMEXP_MOCK_TO_DEVICE,
+	};
+	size_t nr_units = self->size / self->align;
+	unsigned int seed = 11, step, invalidated = 0, given = 0, steps = 0;
+	int attachments[2], maps[4] = { -1, -1, -1, -1 };
+	char names[2][VMMEXP_MOCK_NAME_LEN], line[4096];
+	struct vmmexp_sync sync;
+	FILE *file;
+	int i;
+
+	self->clean = calloc(nr_units, 1);
+	ASSERT_NE(NULL, self->clean);
+	for (i = 0; i < 2; i++) {
+		struct vmmexp_mock_device device = {
+			.flags = i ? VMMEXP_MOCK_COHERENT : NON_COHERENT,
+			.dma_mask_bits = 64,
+		};
+
+		ASSERT_EQ(0, mock_device(self->mock, &device));
+		memcpy(names[i], device.name, sizeof(names[i]));
+		attachments[i] = mock_attach(self->mock, self->ex.fd, 0);
+		ASSERT_LE(0, attachments[i]);
+	}
+
+	forget(_metadata);
+	for (step = 0; step < 80; step++) {
+		struct vmmexp_sync_range range;
+		int slot = rand_r(&seed) % 4;
+
+		ASSERT_EQ(0, vmm_write_file(INSTANCE "/trace_marker", "step\n"));
+		range.offset = rand_r(&seed) % self->size;
+		range.len = 1 + rand_r(&seed) % (self->size - range.offset);
+		switch (rand_r(&seed) % 4) {
+		case 0:
+		case 1:
+			ASSERT_VMM_OK(vmm_sync(self->dev, self->ex.fd, &range, 1,
+					       kinds_of_sync[rand_r(&seed) %
+							     ARRAY_SIZE(kinds_of_sync)].flags,
+					       &sync), &sync);
+			break;
+		case 2:
+			ASSERT_EQ(0, mock_cpu_access(self->mock, self->ex.fd,
+						     directions[rand_r(&seed) % 3],
+						     rand_r(&seed) & 1));
+			break;
+		default:
+			if (maps[slot] >= 0) {
+				ASSERT_EQ(0, mock_unmap(self->mock, maps[slot]));
+				maps[slot] = -1;
+				break;
+			}
+			/* Mostly the one that does not snoop. */
+			maps[slot] = mock_map(self->mock, attachments[!(rand_r(&seed) % 4)],
+					      directions[rand_r(&seed) % 3]);
+			ASSERT_LE(0, maps[slot]);
+		}
+	}
+
+	ASSERT_EQ(0, vmm_write_file(INSTANCE "/tracing_on", "0"));
+	file = fopen(INSTANCE "/trace", "re");
+	ASSERT_NE(NULL, file);
+	while (fgets(line, sizeof(line), file)) {
+		struct event event;
+
+		ASSERT_EQ(NULL, strstr(line, "LOST"));
+		if (strstr(line, "tracing_mark_write: step")) {
+			memset(self->clean, 0, nr_units);
+			steps++;
+			continue;
+		}
+		if (!parse(line, &event) || event.skip_sync ||
+		    (strcmp(event.device, "vmmexp") && strcmp(event.device, names[0])))
+			continue;
+		if (!self->cached) {
+			/* Every device snoops: mappings, and nothing else. */
+			ASSERT_STREQ(names[0], event.device);
+			given += !strcmp(event.what, "dma_map_phys");
+		} else if (!strcmp(event.what, "dma_map_phys")) {
+			/* It writes back itself, unless the device only writes. */
+			ASSERT_TRUE(units(self, &event, strcmp(event.dir, "FROM_DEVICE")))
+				TH_LOG("step %u: %s", steps, line);
+			given++;
+		} else if (writes_back(&event)) {
+			ASSERT_TRUE(units(self, &event, true)) TH_LOG("%s", line);
+		} else if (invalidates(&event)) {
+			ASSERT_TRUE(units(self, &event, false)) TH_LOG("step %u: %s", steps, line);
+			invalidated++;
+		} else {
+			ASSERT_STREQ("dma_unmap_phys", event.what);
+		}
+	}
+	fclose(file);
+	/* All of it was seen, and there was something to see. */
+	EXPECT_EQ(80, steps);
+	EXPECT_LT(0, given);
+	EXPECT_EQ(self->cached, invalidated > 0);
+	free(self->clean);
+}
+
 /* Nothing is left behind by a map that is refused. */
 TEST_F(sync, refused_map_maps_nothing)
 {
-	struct vmmexp_mock_device device = { .dma_mask_bits = 12 };
-	int attachment;
+	struct vmmexp_mock_device device = { .dma_mask_bits = 12, .flags = NON_COHERENT };
+	int attachment, coherent;
 
 	forget(_metadata);
 	ASSERT_EQ(0, mock_device(self->mock, &device));
 	attachment = mock_attach(self->mock, self->ex.fd, 0);
 	ASSERT_LE(0, attachment);
 	EXPECT_EQ(-EIO, mock_map(self->mock, attachment, VMMEXP_MOCK_BIDIRECTIONAL));
+	EXPECT_EQ(-EIO, mock_map(self->mock, attachment, VMMEXP_MOCK_FROM_DEVICE));
 	look(_metadata, self, "vmmexp_mock", "dma_");
 	EXPECT_EQ(0, self->nr_events);
+
+	/* Nor does it count as a device that has to be looked after. */
+	coherent = attach(self, VMMEXP_MOCK_COHERENT);
+	ASSERT_LE(0, coherent);
+	ASSERT_LE(0, mock_map(self->mock, coherent, VMMEXP_MOCK_BIDIRECTIONAL));
+	sync_and_expect_none(_metadata, self);
 }
 
 /* Once, however many devices have it, and not through theirs. */
@@ -477,24 +743,36 @@ TEST_F(sync, not_for_coherent_importers)
 /* DMA_BUF_IOCTL_SYNC, and what drivers of the kernel call: the whole buffer. */
 TEST_F(sync, by_other_ways)
 {
-	struct dma_buf_sync arg;
+	/* The flags are those of SYNC, and so is what they mean. */
+	static const struct {
+		__u32 direction;
+		bool end;
+		int todo;
+	} calls[] = {
+		{ VMMEXP_MOCK_FROM_DEVICE, false, WRITE_BACK | INVALIDATE },
+		{ VMMEXP_MOCK_TO_DEVICE, false, 0 },
+		{ VMMEXP_MOCK_BIDIRECTIONAL, false, WRITE_BACK | INVALIDATE },
+		{ VMMEXP_MOCK_FROM_DEVICE, true, WRITE_BACK },
+		{ VMMEXP_MOCK_TO_DEVICE, true, WRITE_BACK },
+		{ VMMEXP_MOCK_BIDIRECTIONAL, true, WRITE_BACK },
+	};
+	unsigned int i;
 
 	expect_start(self);
 	expect_range(self, 0, self->size);
-	forget(_metadata);
-	arg.flags = DMA_BUF_SYNC_START | DMA_BUF_SYNC_READ;
-	ASSERT_EQ(0, ioctl(self->ex.fd, DMA_BUF_IOCTL_SYNC, &arg));
-	expect_events(_metadata, self, "dma_sync_single_for_cpu", "FROM_DEVICE");
-	forget(_metadata);
-	arg.flags = DMA_BUF_SYNC_END | DMA_BUF_SYNC_WRITE;
-	ASSERT_EQ(0, ioctl(self->ex.fd, DMA_BUF_IOCTL_SYNC, &arg));
-	expect_events(_metadata, self, "dma_sync_single_for_device", "TO_DEVICE");
-	forget(_metadata);
-	ASSERT_EQ(0, mock_cpu_access(self->mock, self->ex.fd, VMMEXP_MOCK_FROM_DEVICE, false));
-	expect_events(_metadata, self, "dma_sync_single_for_cpu", "FROM_DEVICE");
-	forget(_metadata);
-	ASSERT_EQ(0, mock_cpu_access(self->mock, self->ex.fd, VMMEXP_MOCK_BIDIRECTIONAL, true));
-	expect_events(_metadata, self, "dma_sync_single_for_device", "BIDIRECTIONAL");
+	for (i = 0; i < ARRAY_SIZE(kinds_of_sync); i++) {
+		struct dma_buf_sync arg = { .flags = kinds_of_sync[i].flags };
+
+		forget(_metadata);
+		ASSERT_EQ(0, ioctl(self->ex.fd, DMA_BUF_IOCTL_SYNC, &arg));
+		expect_events(_metadata, self, kinds_of_sync[i].todo);
+	}
+	for (i = 0; i < ARRAY_SIZE(calls); i++) {
+		forget(_metadata);
+		ASSERT_EQ(0, mock_cpu_access(self->mock, self->ex.fd, calls[i].direction,
+					     calls[i].end));
+		expect_events(_metadata, self, calls[i].todo);
+	}
 }
 
 /* What is refused does nothing, also where only a later range is wrong. */
@@ -517,15 +795,19 @@ TEST_F(sync, refused_requests_do_nothing)
 				  VMMEXP_SYNC_END | VMMEXP_SYNC_WRITE, &sync), &sync,
 			 EACCES, VMMEXP_REASON_READ_ONLY, 0);
 	EXPECT_EQ(-EACCES, mock_cpu_access(self->mock, ex.fd, VMMEXP_MOCK_TO_DEVICE, true));
-	look(_metadata, self, "vmmexp", "dma_sync");
+	look(_metadata, self, "vmmexp", "dma_");
 	EXPECT_EQ(0, self->nr_events);
 
-	/* Reading is allowed, and done. */
+	/* Reading is allowed, and done; the exporter's stores outlive it. */
 	expect_start(self);
 	expect_range(self, 0, self->size);
 	EXPECT_VMM_OK(vmm_sync(self->dev, ex.fd, NULL, 0,
 			       VMMEXP_SYNC_BEGIN | VMMEXP_SYNC_READ, &sync), &sync);
-	expect_events(_metadata, self, "dma_sync_single_for_cpu", "FROM_DEVICE");
+	expect_events(_metadata, self, WRITE_BACK | INVALIDATE);
+	forget(_metadata);
+	EXPECT_VMM_OK(vmm_sync(self->dev, ex.fd, NULL, 0,
+			       VMMEXP_SYNC_END | VMMEXP_SYNC_READ, &sync), &sync);
+	expect_events(_metadata, self, WRITE_BACK);
 	close(ex.fd);
 }
 

@@ -36,6 +36,11 @@
  * @max_segment_size: in: with VMMEXP_MOCK_DMA_PARMS, the longest segment that
  *	the driver announced; 0: it did not
  * @coherent: out: 1 if the device snoops the CPU's caches
+ * @window_border: in: physical address at which a second window to memory
+ *	begins, the first one ending there; 0: the bus has no windows
+ * @window_shift: in: with @window_border, what is to be added to a physical
+ *	address of the second window for the bus; in the first one nothing is;
+ *	~0: there is no second window
  * @name: out: its name in the driver core
  *
  * Existing attachments keep the device they were made with. An open file
@@ -47,6 +52,8 @@ struct vmmexp_mock_device {
 	__u64 bus_dma_limit;
 	__u32 max_segment_size;
 	__u32 coherent;
+	__u64 window_border;
+	__u64 window_shift;
 	char name[VMMEXP_MOCK_NAME_LEN];
 };
 

@@ -36,6 +36,9 @@ pub(crate) struct Limits {
     pub(crate) max_segment_size: Option<u32>,
     /// Whether it snoops the CPU's caches. None: as the machine has it.
     pub(crate) coherent: Option<bool>,
+    /// Where the second of the bus's windows to memory begins, and what it adds to addresses (all
+    /// ones: there is none). None: the bus has no windows.
+    pub(crate) windows: Option<(u64, u64)>,
 }
 
 impl Default for Limits {
@@ -45,6 +48,7 @@ impl Default for Limits {
             bus_dma_limit: 0,
             max_segment_size: None,
             coherent: None,
+            windows: None,
         }
     }
 }
@@ -102,6 +106,10 @@ impl Device {
                 limits.coherent.map_or(-1, c_int::from),
             )
         })?;
+        if let Some((border, shift)) = limits.windows {
+            // SAFETY: As above.
+            to_result(unsafe { helpers::device_set_windows(device.as_raw(), border, shift) })?;
+        }
         Ok(Arc::new(device, GFP_KERNEL)?)
     }
 

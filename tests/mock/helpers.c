@@ -11,6 +11,7 @@
 #include <linux/io.h>
 #include <linux/iosys-map.h>
 #include <linux/scatterlist.h>
+#include <linux/slab.h>
 
 #include "helpers.h"
 
@@ -60,6 +61,29 @@ int vmmexp_mock_device_init(struct device *dev, struct device_dma_parameters *pa
 	*dev->dma_mask = mask;
 	dev->bus_dma_limit = bus_limit;
 	dev->dma_parms = parms;
+	return 0;
+}
+
+/*
+ * As with two entries of dma-ranges: below @border addresses are the same on
+ * the bus, from there on @shift is added; U64_MAX: nothing above is reached.
+ * The driver core frees the map along with the device's other DMA settings.
+ */
+int vmmexp_mock_device_set_windows(struct device *dev, u64 border, u64 shift)
+{
+	struct bus_dma_region *map;
+
+	/* One that has no size ends it. */
+	map = kcalloc(3, sizeof(*map), GFP_KERNEL);
+	if (!map)
+		return -ENOMEM;
+	map[0].size = border;
+	if (shift != U64_MAX) {
+		map[1].cpu_start = border;
+		map[1].dma_start = border + shift;
+		map[1].size = U64_MAX - border - shift;
+	}
+	dev->dma_range_map = map;
 	return 0;
 }
 

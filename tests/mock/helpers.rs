@@ -35,6 +35,14 @@ extern "C" {
         coherent: c_int,
     ) -> c_int;
 
+    /// Give a device a bus with two windows to memory.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be a valid device that nobody uses for DMA yet, and have no windows.
+    #[link_name = "vmmexp_mock_device_set_windows"]
+    pub(crate) fn device_set_windows(dev: *mut bindings::device, border: u64, shift: u64) -> c_int;
+
     /// The physical address that a device without an IOMMU reaches at `addr`.
     ///
     /// # Safety

@@ -66,7 +66,7 @@ macro_rules! plain {
 }
 
 plain! {
-    Device: 56,
+    Device: 72,
     Attach: 24,
     Map: 40,
     Segment: 32,
@@ -85,6 +85,8 @@ pub(crate) struct Device {
     bus_dma_limit: u64,
     max_segment_size: u32,
     pub(crate) coherent: u32,
+    window_border: u64,
+    window_shift: u64,
     name: [u8; NAME_LEN],
 }
 
@@ -94,6 +96,7 @@ impl Device {
         let has_parms = self.flags & DMA_PARMS != 0;
         if self.flags & !(COHERENT | NON_COHERENT | DMA_PARMS) != 0
             || (self.max_segment_size != 0 && !has_parms)
+            || (self.window_shift != 0 && self.window_border == 0)
         {
             return Err(EINVAL);
         }
@@ -110,6 +113,7 @@ impl Device {
                 NON_COHERENT => Some(false),
                 _ => return Err(EINVAL),
             },
+            windows: (self.window_border != 0).then_some((self.window_border, self.window_shift)),
         })
     }
 

@@ -2180,24 +2180,37 @@ TEST_F(mapping, private_is_refused)
 }
 
 /*
- * Through an importer that maps its own file, not the dma-buf's: vgem has the
- * buffer at the first place of its file, or at one soon after.
+ * Through an importer that maps its own file, not the dma-buf's. Where in its
+ * file vgem has the buffer it does not tell: near a buffer of its own.
  */
+static char *map_in_vgem(int card, size_t len, int prot, off_t own, off_t *at)
+{
+	size_t page = vmm_page_size();
+	char *view = NULL;
+
+	for (*at = own - 512 * page; !view && *at < (off_t)(own + 512 * page); *at += page) {
+		if (*at != own)
+			view = vmm_map(card, *at, len, prot);
+	}
+	*at -= page;
+	return view;
+}
+
 TEST_F(mapping, through_an_importer_keeps_the_rules)
 {
 	struct drm_prime_handle prime = { .fd = self->ex.fd };
-	off_t at = 1ull << 32, end = at + 1024 * self->m.page;
 	int card = vmm_drm_open("vgem");
-	char *view = NULL;
+	__u64 own;
+	char *view;
+	off_t at;
 
 	ASSERT_LE(0, card);
+	ASSERT_LT(0, vmm_drm_dumb(card, self->m.page, &own));
 	ASSERT_EQ(0, vmm_ioctl(card, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime));
-	for (; at < end && !view; at += self->m.page)
-		view = vmm_map(card, at, self->m.len, PROT_READ | PROT_WRITE);
+	view = map_in_vgem(card, self->m.len, PROT_READ | PROT_WRITE, own, &at);
 	ASSERT_NE(NULL, view) {
 		TH_LOG("the imported buffer is not found in vgem's file");
 	}
-	at -= self->m.page;
 	EXPECT_EQ(-1, vmm_mismatch(view, self->m.len, 0, 1));
 	vmm_fill(view, self->m.len, 0, 2);
 	EXPECT_EQ(-1, vmm_mismatch(self->mem, self->m.len, 0, 2));
@@ -2207,6 +2220,32 @@ TEST_F(mapping, through_an_importer_keeps_the_rules)
 	EXPECT_EQ(MAP_FAILED, mmap(NULL, self->m.len, PROT_READ | PROT_WRITE, MAP_PRIVATE, card,
 				   at));
 	EXPECT_EQ(EINVAL, errno);
+}
+
+/* Its own file is open for writing, the buffer is not. */
+TEST_F(mapping, of_a_read_only_buffer_through_an_importer_is_never_writable)
+{
+	struct drm_prime_handle prime = {};
+	int card = vmm_drm_open("vgem");
+	struct vmmexp_export ex;
+	__u64 own;
+	char *view;
+	off_t at;
+
+	ASSERT_LE(0, card);
+	ASSERT_LT(0, vmm_drm_dumb(card, self->m.page, &own));
+	ASSERT_VMM_OK(vmm_export(self->m.dev, self->mem, self->m.len, VMMEXP_EXPORT_READ_ONLY,
+				 &ex), &ex);
+	prime.fd = ex.fd;
+	ASSERT_EQ(0, vmm_ioctl(card, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime));
+	EXPECT_EQ(NULL, map_in_vgem(card, self->m.len, PROT_READ | PROT_WRITE, own, &at));
+	view = map_in_vgem(card, self->m.len, PROT_READ, own, &at);
+	ASSERT_NE(NULL, view) {
+		TH_LOG("the imported buffer is not found in vgem's file");
+	}
+	EXPECT_EQ(-1, vmm_mismatch(view, self->m.len, 0, 1));
+	EXPECT_EQ(-1, mprotect(view, self->m.len, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(EACCES, errno);
 }
 
 TEST_F(mapping, executable_is_refused)

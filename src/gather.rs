@@ -178,7 +178,11 @@ impl<'a> Gathered<'a> {
             } else {
                 end
             };
-            match self.gather_batch(&locked, addr, stop, at) {
+            let gathered = self.gather_batch(&locked, addr, stop, at);
+            // Part of the batch may have been taken before the rest failed.
+            let at = layout.request_offset(self.pinner.len());
+            let fail = |reason| Err(Failure::at(reason, at));
+            match gathered {
                 Ok(pages) => {
                     addr += pages * PAGE_SIZE;
                     tries = 0;

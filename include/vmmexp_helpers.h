@@ -9,6 +9,7 @@
 #ifndef _VMMEXP_HELPERS_H
 #define _VMMEXP_HELPERS_H
 
+#include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
@@ -89,5 +90,23 @@ void vmmexp_helper_sg_set_page(struct scatterlist *sg, struct page *page,
 			       unsigned int len);
 void vmmexp_helper_sg_set_dma(struct scatterlist *sg, dma_addr_t addr,
 			      unsigned int len);
+
+/* dma-buf.h */
+u64 vmmexp_helper_dma_buf_id(struct dma_buf *dmabuf);
+
+/* vmmexp_trace.h */
+bool vmmexp_helper_trace_export_enabled(void);
+void vmmexp_helper_trace_export(u64 id, u64 bytes, u32 segs, u32 kinds, u32 flags,
+				u32 reason, int error, u64 offset, u64 duration);
+bool vmmexp_helper_trace_map_enabled(void);
+void vmmexp_helper_trace_map(u64 id, struct device *dev, enum dma_data_direction direction,
+			     u64 bytes, u32 segs, int error, u64 duration);
+bool vmmexp_helper_trace_unmap_enabled(void);
+void vmmexp_helper_trace_unmap(u64 id, struct device *dev, enum dma_data_direction direction,
+			       u64 bytes, u32 segs, int error, u64 duration);
+bool vmmexp_helper_trace_sync_enabled(void);
+void vmmexp_helper_trace_sync(u64 id, enum dma_data_direction direction, bool end,
+			      u64 bytes, int error, u64 duration);
+void vmmexp_helper_trace_release(u64 id, u64 bytes, u32 segs);
 
 #endif /* _VMMEXP_HELPERS_H */

@@ -10,12 +10,19 @@ use super::{
     kernel_ext::{
         self,
         dma_buf::{
+            Act,
             DmaBuf,
+            Done,
             Exporter,
             FdError,
             Ops, //
         },
         memory::HeldMemory,
+        trace::{
+            self,
+            Timed,
+            Timer, //
+        },
         PAGE_SHIFT,
     },
     layout::Layout,
@@ -29,9 +36,12 @@ use core::mem::size_of;
 use kernel::{
     device::Device,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        SetOnce, //
     },
 };
 
@@ -70,6 +80,8 @@ pub(crate) struct Buffer {
     /// The flags given to EXPORT.
     pub(crate) export_flags: u32,
     vmap_share: Option<VmapShare>,
+    /// The dma-buf's id, once somebody may know of it.
+    id: SetOnce<u64>,
 }
 
 impl Buffer {
@@ -81,12 +93,26 @@ impl Buffer {
             export_flags,
             // The kernel does not map what is read-only.
             vmap_share: writable.then(|| VmapShare::take(facts.size)).flatten(),
+            id: SetOnce::new(),
         }
+    }
+
+    /// Notes the id of the dma-buf: user space is about to learn of it.
+    pub(crate) fn set_id(&self, id: u64) {
+        self.id.populate(id);
     }
 
     /// Whether the kernel may map it.
     pub(crate) fn may_be_vmapped(&self) -> bool {
         self.vmap_share.is_some()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(&id) = self.id.as_ref() {
+            trace::release(id, self.facts.size, self.facts.nr_segs);
+        }
     }
 }
 
@@ -129,6 +155,7 @@ static OPS: Ops<Buffer> = Ops::new();
 
 impl Exporter for Buffer {
     type Memory = HeldMemory;
+    type Watch = Timer;
 
     const NAME: &'static CStr = c"vmmexp";
 
@@ -142,6 +169,41 @@ impl Exporter for Buffer {
                 dev,
                 "vmmexp: not mapped: the device does not reach all of the memory without bouncing\n"
             );
+        }
+    }
+
+    fn begins(&self, act: Act) -> Option<Timer> {
+        Timer::start(match act {
+            Act::Map => Timed::Map,
+            Act::Unmap => Timed::Unmap,
+            Act::BeginCpuAccess | Act::EndCpuAccess => Timed::Sync,
+        })
+    }
+
+    fn ended(&self, timer: Timer, done: &Done<'_>) {
+        match (done.act, done.dev) {
+            (Act::Map | Act::Unmap, Some(dev)) => {
+                let event = trace::Mapping {
+                    id: done.id,
+                    dev,
+                    direction: done.direction,
+                    bytes: done.bytes,
+                    segs: done.segs,
+                    error: done.error,
+                };
+                if done.act == Act::Map {
+                    timer.map(&event);
+                } else {
+                    timer.unmap(&event);
+                }
+            }
+            _ => timer.sync(&trace::Sync {
+                id: done.id,
+                direction: done.direction,
+                end: done.act == Act::EndCpuAccess,
+                bytes: done.bytes,
+                error: done.error,
+            }),
         }
     }
 }

@@ -29,6 +29,11 @@ use super::{
         },
         gup,
         misc::FileRef,
+        trace::{
+            self,
+            Timed,
+            Timer, //
+        },
         usercopy::{
             self,
             ReadError, //
@@ -91,6 +96,39 @@ pub(crate) fn publish(pending: Option<Pending>) {
 
 /// Exports what `request` asks for, and answers in it.
 pub(crate) fn export(file: &File, request: &mut vmmexp_export) -> Result<Option<Pending>, Failure> {
+    let timer = Timer::start(Timed::Export);
+    let result = try_export(file, request);
+    if let Some(timer) = timer {
+        timer.export(&event(request, &result));
+    }
+    result
+}
+
+/// What the trace tells of an export.
+fn event(request: &vmmexp_export, result: &Result<Option<Pending>, Failure>) -> trace::Export {
+    let answered = trace::Export {
+        bytes: request.size,
+        segs: request.nr_segs,
+        kinds: request.kinds,
+        flags: request.flags,
+        ..Default::default()
+    };
+    match result {
+        Ok(None) => answered,
+        Ok(Some(pending)) => trace::Export {
+            id: pending.dma_buf.id(),
+            ..answered
+        },
+        Err(failure) => trace::Export {
+            reason: failure.reason as u32,
+            error: -failure.errno,
+            offset: failure.offset,
+            ..answered
+        },
+    }
+}
+
+fn try_export(file: &File, request: &mut vmmexp_export) -> Result<Option<Pending>, Failure> {
     let options = check_options(file, request)?;
     let (ranges, layout) = read_ranges(file, request, &options)?;
 
@@ -123,6 +161,7 @@ pub(crate) fn export(file: &File, request: &mut vmmexp_export) -> Result<Option<
     let fd_flags = if options.cloexec { O_CLOEXEC } else { 0 };
     let fd = FileDescriptorReservation::get_unused_fd_flags(fd_flags)
         .map_err(|err| failed(Reason::NoFd, err))?;
+    dma_buf.set_id(dma_buf.id());
     set_facts(request, &facts);
     // CAST: File descriptors are positive `int`s.
     request.fd = fd.reserved_fd() as i32;

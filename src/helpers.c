@@ -2,6 +2,7 @@
 
 #include <linux/cc_platform.h>
 #include <linux/compat.h>
+#include <linux/dma-buf.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/hugetlb.h>
@@ -30,6 +31,11 @@ unsigned int vmmexp_helper_dev_name_hash(struct device *dev)
 	const char *name = dev_name(dev);
 
 	return full_name_hash(NULL, name, strlen(name));
+}
+
+u64 vmmexp_helper_dma_buf_id(struct dma_buf *dmabuf)
+{
+	return file_inode(dmabuf->file)->i_ino;
 }
 
 bool vmmexp_helper_dev_is_dma_coherent(struct device *dev)

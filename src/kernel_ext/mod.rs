@@ -25,6 +25,7 @@ pub(crate) mod of_driver;
     allow(dead_code, reason = "regions come from device trees")
 )]
 pub(crate) mod reserved;
+pub(crate) mod trace;
 pub(crate) mod usercopy;
 pub(crate) mod vma;
 mod vmap;

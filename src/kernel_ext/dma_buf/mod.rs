@@ -38,6 +38,7 @@
 //!   find none, and go by its DMA address, but must not compute the pages of several.
 
 mod mmap;
+mod observe;
 mod ops;
 
 use super::{
@@ -52,6 +53,7 @@ use super::{
         Extent,
         Source, //
     },
+    helpers,
     reserved::Reserved,
     PAGE_SHIFT, //
 };
@@ -77,6 +79,10 @@ use kernel::{
     }, //
 };
 
+pub(crate) use observe::{
+    Act,
+    Done, //
+};
 pub(crate) use ops::Ops;
 
 /// Memory that can be exported.
@@ -104,6 +110,8 @@ pub(crate) unsafe trait Memory: Send + Sync + 'static {
 pub(crate) trait Exporter: Sized + Send + Sync + 'static {
     /// What holds the memory.
     type Memory: Memory;
+    /// What the exporter keeps from the beginning to the end of an act that it is told of.
+    type Watch;
 
     /// The name of the exporter, shown in fdinfo and debugfs.
     const NAME: &'static CStr;
@@ -114,6 +122,13 @@ pub(crate) trait Exporter: Sized + Send + Sync + 'static {
     /// Called when `dev` was refused a mapping because it does not reach all of the memory. The
     /// reservation lock is held.
     fn unreachable(&self, dev: &Device);
+
+    /// Called before `act`. If it returns something, [`Self::ended`] will be called afterwards. For
+    /// mappings, the reservation lock is held.
+    fn begins(&self, act: Act) -> Option<Self::Watch>;
+
+    /// Called after an act, as [`Self::begins`] wanted it.
+    fn ended(&self, watch: Self::Watch, done: &Done<'_>);
 }
 
 /// What may be done with a dma-buf.
@@ -404,6 +419,13 @@ impl<T: Exporter> DmaBuf<T> {
         // SAFETY: By the invariants the dma-buf lives, so `priv` is the `Shared<T>` put there by
         // `export` and not released.
         unsafe { &*(*self.ptr.as_ptr()).priv_.cast::<Shared<T>>() }
+    }
+
+    /// The inode number of its file: what tells it from all others, in `fstat()` and wherever else
+    /// dma-bufs are listed. Never 0.
+    pub(crate) fn id(&self) -> u64 {
+        // SAFETY: By the invariants the dma-buf is valid.
+        unsafe { helpers::vmmexp_helper_dma_buf_id(self.ptr.as_ptr()) }
     }
 
     /// What may be done with it.

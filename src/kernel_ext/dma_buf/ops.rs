@@ -58,11 +58,11 @@ impl<T: Exporter> Ops<T> {
     const fn build(vmap: bool) -> bindings::dma_buf_ops {
         bindings::dma_buf_ops {
             attach: Some(Self::attach),
-            map_dma_buf: Some(Self::map_dma_buf),
-            unmap_dma_buf: Some(Self::unmap_dma_buf),
+            map_dma_buf: Some(Self::observed_map_dma_buf),
+            unmap_dma_buf: Some(Self::observed_unmap_dma_buf),
             release: Some(Self::release),
-            begin_cpu_access: Some(Self::begin_cpu_access),
-            end_cpu_access: Some(Self::end_cpu_access),
+            begin_cpu_access: Some(Self::observed_begin_cpu_access),
+            end_cpu_access: Some(Self::observed_end_cpu_access),
             mmap: Some(Self::mmap),
             vmap: if vmap { Some(Self::vmap) } else { None },
             vunmap: if vmap { Some(Self::vunmap) } else { None },
@@ -85,7 +85,7 @@ impl<T: Exporter> Ops<T> {
     /// # Safety
     ///
     /// `dmabuf` must be a valid dma-buf with these operations, and not be released for `'a`.
-    unsafe fn shared<'a>(dmabuf: *mut bindings::dma_buf) -> &'a Shared<T> {
+    pub(super) unsafe fn shared<'a>(dmabuf: *mut bindings::dma_buf) -> &'a Shared<T> {
         // SAFETY: `priv` of a dma-buf with these operations is a `Shared<T>` until `release`.
         unsafe { &*(*dmabuf).priv_.cast::<Shared<T>>() }
     }
@@ -113,7 +113,7 @@ impl<T: Exporter> Ops<T> {
     /// # Safety
     ///
     /// `attachment` must be one of a dma-buf with these operations, whose reservation lock is held.
-    unsafe extern "C" fn map_dma_buf(
+    pub(super) unsafe extern "C" fn map_dma_buf(
         attachment: *mut bindings::dma_buf_attachment,
         direction: bindings::dma_data_direction,
     ) -> *mut bindings::sg_table {
@@ -160,7 +160,7 @@ impl<T: Exporter> Ops<T> {
     ///
     /// `table` must come from [`Self::map_dma_buf`] for this `attachment`, and not be used any
     /// more. The reservation lock must be held.
-    unsafe extern "C" fn unmap_dma_buf(
+    pub(super) unsafe extern "C" fn unmap_dma_buf(
         attachment: *mut bindings::dma_buf_attachment,
         table: *mut bindings::sg_table,
         _direction: bindings::dma_data_direction,
@@ -219,7 +219,7 @@ impl<T: Exporter> Ops<T> {
     /// # Safety
     ///
     /// `dmabuf` must be a valid dma-buf with these operations.
-    unsafe extern "C" fn begin_cpu_access(
+    pub(super) unsafe extern "C" fn begin_cpu_access(
         dmabuf: *mut bindings::dma_buf,
         direction: bindings::dma_data_direction,
     ) -> c_int {
@@ -230,7 +230,7 @@ impl<T: Exporter> Ops<T> {
     /// # Safety
     ///
     /// `dmabuf` must be a valid dma-buf with these operations.
-    unsafe extern "C" fn end_cpu_access(
+    pub(super) unsafe extern "C" fn end_cpu_access(
         dmabuf: *mut bindings::dma_buf,
         direction: bindings::dma_data_direction,
     ) -> c_int {

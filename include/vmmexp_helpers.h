@@ -66,6 +66,9 @@ void vmmexp_helper_cache_maintain(void *addr, phys_addr_t phys, size_t len, bool
 void vmmexp_helper_mb(void);
 void vmmexp_helper_vma_set_writecombine(struct vm_area_struct *vma);
 bool vmmexp_helper_vma_is_cached(struct vm_area_struct *vma);
+bool vmmexp_helper_pfnmap_is_cached(struct follow_pfnmap_args *args);
+bool vmmexp_helper_pfnmap_is_writecombine(struct follow_pfnmap_args *args);
+bool vmmexp_helper_is_system_ram(phys_addr_t start, size_t len);
 vm_fault_t vmmexp_helper_vmf_insert_pfn_writecombine(struct vm_area_struct *vma,
 						     unsigned long addr, unsigned long pfn);
 

@@ -3,7 +3,12 @@
 //! `/dev/vmmexp`: its files, and the way of an ioctl in and out.
 
 use super::{
-    export, info,
+    export,
+    gather::{
+        Foreign,
+        Sources, //
+    },
+    info,
     kernel_ext::{
         cache::Maintainer,
         misc::{
@@ -42,15 +47,17 @@ use kernel::{
 pub(crate) struct Device {
     maintainer: Maintainer,
     regions: Arc<Regions>,
+    any_pfn: bool,
 }
 
 impl Device {
     /// A device whose buffers' caches `maintainer` maintains, and which exports parts of
-    /// `regions` too.
-    pub(crate) fn new(maintainer: Maintainer, regions: Arc<Regions>) -> Self {
+    /// `regions` too; and, if `any_pfn`, memory that cannot be held, to who may do worse.
+    pub(crate) fn new(maintainer: Maintainer, regions: Arc<Regions>, any_pfn: bool) -> Self {
         Self {
             maintainer,
             regions,
+            any_pfn,
         }
     }
 }
@@ -59,6 +66,7 @@ impl Device {
 pub(crate) struct File {
     maintainer: Maintainer,
     regions: Arc<Regions>,
+    any_pfn: bool,
     /// Opened for writing too. If not, only READ_ONLY exports can be made through it.
     writable: bool,
 }
@@ -72,6 +80,16 @@ impl File {
     /// The carve-outs of this machine.
     pub(crate) fn regions(&self) -> &Regions {
         &self.regions
+    }
+
+    /// Where page frames without references may come from.
+    pub(crate) fn sources(&self) -> Sources<'_> {
+        Sources {
+            regions: &self.regions,
+            foreign: self.any_pfn.then(|| Foreign {
+                cached: !self.maintainer.is_needed(),
+            }),
+        }
     }
 
     /// Whether buffers that can be written to may be exported through this file.
@@ -93,6 +111,7 @@ impl MiscFile for File {
         Ok(Self {
             maintainer: device.maintainer.clone(),
             regions: device.regions.clone(),
+            any_pfn: device.any_pfn,
             writable: file.flags() & fs::file::flags::O_ACCMODE != fs::file::flags::O_RDONLY,
         })
     }

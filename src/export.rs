@@ -132,7 +132,7 @@ fn try_export(file: &File, request: &mut vmmexp_export) -> Result<Option<Pending
     let options = check_options(file, request)?;
     let (ranges, layout) = read_ranges(file, request, &options)?;
 
-    let gathered = Gathered::new(&ranges, file.regions(), &layout, !options.read_only)?;
+    let gathered = Gathered::new(&ranges, file.sources(), &layout, !options.read_only)?;
     check_extents(&options, &layout, gathered.extents())?;
     gathered.check_seals()?;
     let facts = Facts::new(&layout, gathered.extents(), gathered.kinds());

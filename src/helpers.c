@@ -246,9 +246,9 @@ void vmmexp_helper_vma_set_writecombine(struct vm_area_struct *vma)
 	vma->vm_page_prot = pgprot_writecombine(vma->vm_page_prot);
 }
 
-bool vmmexp_helper_vma_is_cached(struct vm_area_struct *vma)
+static bool prot_is_cached(pgprot_t pgprot)
 {
-	unsigned long prot = pgprot_val(vma->vm_page_prot);
+	unsigned long prot = pgprot_val(pgprot);
 
 #if defined(CONFIG_ARM64)
 	return (prot & PTE_ATTRINDX_MASK) == PTE_ATTRINDX(MT_NORMAL) ||
@@ -260,8 +260,54 @@ bool vmmexp_helper_vma_is_cached(struct vm_area_struct *vma)
 #elif defined(CONFIG_X86)
 	return !(prot & _PAGE_CACHE_MASK);
 #else
-	return pgprot_val(pgprot_noncached(vma->vm_page_prot)) != prot;
+	return pgprot_val(pgprot_noncached(pgprot)) != prot;
 #endif
+}
+
+bool vmmexp_helper_vma_is_cached(struct vm_area_struct *vma)
+{
+	return prot_is_cached(vma->vm_page_prot);
+}
+
+/* How a frame is really mapped: drivers may differ from what the VMA says. */
+static pgprot_t pfnmap_prot(struct follow_pfnmap_args *args)
+{
+#if defined(CONFIG_ARM)
+	/* It has no pte_pgprot(), so nobody can tell but the VMA. */
+	return args->vma->vm_page_prot;
+#elif defined(CONFIG_X86)
+	/* In a large entry another bit stands for the same attribute. */
+	return args->addr_mask == PAGE_MASK ? args->pgprot : pgprot_large_2_4k(args->pgprot);
+#else
+	return args->pgprot;
+#endif
+}
+
+bool vmmexp_helper_pfnmap_is_cached(struct follow_pfnmap_args *args)
+{
+	return prot_is_cached(pfnmap_prot(args));
+}
+
+bool vmmexp_helper_pfnmap_is_writecombine(struct follow_pfnmap_args *args)
+{
+#if defined(CONFIG_ARM64)
+	const unsigned long mask = PTE_ATTRINDX_MASK;
+#elif defined(CONFIG_ARM)
+	const unsigned long mask = L_PTE_MT_MASK;
+#elif defined(CONFIG_X86)
+	const unsigned long mask = _PAGE_CACHE_MASK;
+#else
+	const unsigned long mask = ~0UL;
+#endif
+	pgprot_t prot = pfnmap_prot(args);
+
+	return (pgprot_val(prot) & mask) == (pgprot_val(pgprot_writecombine(prot)) & mask);
+}
+
+bool vmmexp_helper_is_system_ram(phys_addr_t start, size_t len)
+{
+	return region_intersects(start, len, IORESOURCE_SYSTEM_RAM, IORES_DESC_NONE) ==
+	       REGION_INTERSECTS;
 }
 
 vm_fault_t vmmexp_helper_vmf_insert_pfn_writecombine(struct vm_area_struct *vma,

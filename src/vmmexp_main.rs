@@ -68,6 +68,7 @@ mod uapi;
 use kernel::str::CString;
 use kernel_ext::{
     cache,
+    compat,
     misc, //
 };
 
@@ -78,6 +79,12 @@ module! {
     description: "Export memory of a process as a dma-buf",
     license: "GPL",
     imports_ns: ["DMA_BUF"],
+    params: {
+        unsafe_export_any_pfn_root_only_taints: i32 {
+            default: 0,
+            description: "Nonzero: let CAP_SYS_RAWIO export memory that another driver may free at any time (RAM mapped by page frame number). Taints the kernel when used",
+        },
+    },
 }
 
 /// What stands for the driver of carve-outs where the kernel has no device trees.
@@ -113,7 +120,9 @@ impl kernel::InPlaceModule for Vmmexp {
             let cache = cache::Registration::new(c"vmmexp")?;
             let regions = region::Regions::new()?;
             let name = CString::try_from(c"vmmexp")?;
-            let device = device::Device::new(cache.maintainer(), regions.clone());
+            let any_pfn =
+                compat::parameter(&module_parameters::unsafe_export_any_pfn_root_only_taints) != 0;
+            let device = device::Device::new(cache.maintainer(), regions.clone(), any_pfn);
             Ok(try_pin_init!(Self {
                 _carveouts: carveout::Registration::new(regions)?,
                 _device <- misc::Registration::new(name, device),

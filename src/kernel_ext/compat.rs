@@ -8,6 +8,7 @@ use kernel::{
     bindings,
     device::Device,
     faux,
+    module_param::ModuleParamAccess,
     types::Opaque, //
 };
 
@@ -19,6 +20,18 @@ pub(crate) const fn this_module_ptr() -> *mut bindings::module {
     }
     // SAFETY: The linker script of modules has it; only its address is taken.
     unsafe { __this_module.get() }
+}
+
+/// The value of a module parameter.
+pub(crate) fn parameter<T: Copy>(parameter: &ModuleParamAccess<T>) -> T {
+    #[cfg(VMMEXP_SINCE_7_3)]
+    {
+        parameter.value()
+    }
+    #[cfg(not(VMMEXP_SINCE_7_3))]
+    {
+        *parameter.value()
+    }
 }
 
 /// The device of a faux registration.

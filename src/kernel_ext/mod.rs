@@ -10,6 +10,7 @@ pub(crate) mod cache;
 pub(crate) mod compat;
 pub(crate) mod dma;
 pub(crate) mod dma_buf;
+pub(crate) mod foreign;
 pub(crate) mod gup;
 #[cfg_attr(
     not(CONFIG_OF),

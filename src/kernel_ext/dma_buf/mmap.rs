@@ -136,6 +136,7 @@ impl<T: Exporter> VmOps<T> {
             {
                 helpers::vmmexp_helper_vmf_insert_pfn_writecombine
             }
+            Source::Foreign { cached: false } => helpers::vmmexp_helper_vmf_insert_pfn_writecombine,
             _ => bindings::vmf_insert_pfn,
         };
         // SAFETY: The VMA is locked. The page frame is one of the memory's, which the dma-buf and

@@ -94,7 +94,8 @@ pub(crate) use ops::Ops;
 /// to by devices and processes if [`writable`](Memory::writable) says so. Those with
 /// [`Source::Pages`] must have `struct page`s, within one extent contiguous ones; those with
 /// [`Source::Reserved`] must lie in the region that [`reserved`](Memory::reserved) returns for the
-/// index, the same one each time.
+/// index, the same one each time; those with [`Source::Foreign`] must be such that processes may map
+/// them as that tells, and need no maintenance of caches.
 pub(crate) unsafe trait Memory: Send + Sync + 'static {
     /// The physically contiguous runs of pages which make up the memory, in order.
     fn extents(&self) -> &[Extent];
@@ -225,7 +226,7 @@ impl<T: Exporter> Shared<T> {
         match self.memory.extents() {
             [extent] => match extent.source {
                 Source::Reserved(index) => Some((self.memory.reserved(index)?, extent)),
-                Source::Pages => None,
+                Source::Pages | Source::Foreign { .. } => None,
             },
             _ => None,
         }
@@ -258,8 +259,7 @@ impl<T: Exporter> Shared<T> {
 
     /// Whether the kernel can map it: all of it has `struct page`s, or is one run in a region.
     fn can_vmap(&self) -> bool {
-        let extents = self.memory.extents();
-        extent::all_pages(extents) || extents.len() == 1
+        extent::all_pages(self.memory.extents()) || self.only_reserved().is_some()
     }
 
     fn size(&self) -> u64 {

@@ -208,21 +208,22 @@ impl Exporter for Buffer {
     }
 }
 
-/// Whether nothing has been logged about `dev` lately: of so many devices, by name, the last ones
-/// are remembered. A log that users can fill is none, and making devices is not for users.
+/// Whether nothing has been logged about `dev`. Devices are remembered by name, for ever: so many
+/// lines there are, and then no more, whatever users do. The trace has every refusal.
 fn is_news(dev: &Device) -> bool {
-    const REMEMBERED: usize = 64;
+    const REMEMBERED: usize = 1024;
     static TOLD: [Atomic<u32>; REMEMBERED] = [const { Atomic::new(0) }; REMEMBERED];
-    static NEXT: Atomic<u32> = Atomic::new(0);
 
     // Zero is for a slot without a device.
     let id = kernel_ext::device_name_hash(dev) | 1;
-    if TOLD.iter().any(|slot| slot.load(Relaxed) == id) {
-        return false;
+    for slot in &TOLD {
+        match slot.cmpxchg(0, id, Relaxed) {
+            Ok(_) => return true,
+            Err(told) if told == id => return false,
+            Err(_) => {}
+        }
     }
-    let next = NEXT.fetch_add(1u32, Relaxed) as usize % REMEMBERED;
-    TOLD[next].store(id, Relaxed);
-    true
+    false
 }
 
 /// The buffer that a file descriptor of the caller stands for.

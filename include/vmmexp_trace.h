@@ -101,6 +101,14 @@ TRACE_DEFINE_ENUM(DMA_FROM_DEVICE);
 		      { VMMEXP_KIND_DRIVER, "DRIVER" },	\
 		      { VMMEXP_KIND_CARVEOUT, "CARVEOUT" })
 
+#define show_vmmexp_state(state)				\
+	__print_flags(state, "|",				\
+		      { VMMEXP_STATE_LIVE, "LIVE" },		\
+		      { VMMEXP_STATE_SUSPECT, "SUSPECT" },	\
+		      { VMMEXP_STATE_STALE, "STALE" },		\
+		      { VMMEXP_STATE_REVOKED, "REVOKED" },	\
+		      { VMMEXP_STATE_RELEASED, "RELEASED" })
+
 #define show_vmmexp_direction(direction)		\
 	__print_symbolic(direction,			\
 			 { DMA_BIDIRECTIONAL, "BIDIRECTIONAL" }, \
@@ -219,6 +227,50 @@ TRACE_EVENT(vmmexp_sync,
 		  __entry->id, __entry->end ? "END" : "BEGIN",
 		  show_vmmexp_direction(__entry->direction), __entry->bytes,
 		  __entry->error, __entry->duration)
+);
+
+/* The state that QUERY tells of changed. */
+TRACE_EVENT(vmmexp_state,
+	TP_PROTO(u64 id, u32 old, u32 new),
+
+	TP_ARGS(id, old, new),
+
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u32, old)
+		__field(u32, new)
+	),
+
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->old = old;
+		__entry->new = new;
+	),
+
+	TP_printk("id=%llu old=%s new=%s", __entry->id,
+		  show_vmmexp_state(__entry->old), show_vmmexp_state(__entry->new))
+);
+
+/* REVOKE of a buffer that was not revoked before. */
+TRACE_EVENT(vmmexp_revoke,
+	TP_PROTO(u64 id, u64 bytes, u64 duration),
+
+	TP_ARGS(id, bytes, duration),
+
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u64, bytes)
+		__field(u64, duration)
+	),
+
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->bytes = bytes;
+		__entry->duration = duration;
+	),
+
+	TP_printk("id=%llu bytes=%llu duration=%llu", __entry->id,
+		  __entry->bytes, __entry->duration)
 );
 
 /* The last reference to a buffer is gone. */

@@ -3,6 +3,8 @@
 //! An exported buffer: what is known of it besides its memory.
 
 use super::{
+    account::Charge,
+    device::Owner,
     extent::{
         self,
         Extent, //
@@ -31,6 +33,7 @@ use super::{
         Reason, //
     },
     uapi::VMMEXP_EXPORT_READ_ONLY,
+    watch::Watch,
 };
 use core::mem::size_of;
 use kernel::{
@@ -41,7 +44,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        SetOnce, //
+        Arc, //
     },
 };
 
@@ -79,27 +82,34 @@ pub(crate) struct Buffer {
     pub(crate) facts: Facts,
     /// The flags given to EXPORT.
     pub(crate) export_flags: u32,
+    /// Who may revoke it.
+    pub(crate) owner: Arc<Owner>,
+    /// Whether the exporting process keeps the memory.
+    pub(crate) watch: Watch,
+    charge: Charge,
     vmap_share: Option<VmapShare>,
-    /// The dma-buf's id, once somebody may know of it.
-    id: SetOnce<u64>,
 }
 
 impl Buffer {
-    /// A buffer of which `facts` is known, exported with `export_flags`.
-    pub(crate) fn new(facts: Facts, export_flags: u32) -> Self {
+    /// A buffer of which `facts` is known, exported with `export_flags` by `owner`, with `charge`
+    /// made for it.
+    pub(crate) fn new(
+        facts: Facts,
+        export_flags: u32,
+        owner: Arc<Owner>,
+        watch: Watch,
+        charge: Charge,
+    ) -> Self {
         let writable = export_flags & VMMEXP_EXPORT_READ_ONLY == 0;
         Self {
             facts,
             export_flags,
+            owner,
+            watch,
+            charge,
             // The kernel does not map what is read-only.
             vmap_share: writable.then(|| VmapShare::take(facts.size)).flatten(),
-            id: SetOnce::new(),
         }
-    }
-
-    /// Notes the id of the dma-buf: user space is about to learn of it.
-    pub(crate) fn set_id(&self, id: u64) {
-        self.id.populate(id);
     }
 
     /// Whether the kernel may map it.
@@ -110,7 +120,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some(&id) = self.id.as_ref() {
+        if let Some(id) = self.watch.life().id() {
             trace::release(id, self.facts.size, self.facts.nr_segs);
         }
     }
@@ -161,6 +171,11 @@ impl Exporter for Buffer {
 
     fn ops() -> &'static Ops<Self> {
         &OPS
+    }
+
+    fn released(&self) {
+        self.charge.give_back();
+        self.watch.life().released();
     }
 
     fn unreachable(&self, dev: &Device) {

@@ -65,6 +65,21 @@ void vmmexp_helper_trace_sync(u64 id, enum dma_data_direction direction, bool en
 	trace_vmmexp_sync(id, direction, end, bytes, error, duration);
 }
 
+void vmmexp_helper_trace_state(u64 id, u32 old, u32 new)
+{
+	trace_vmmexp_state(id, old, new);
+}
+
+bool vmmexp_helper_trace_revoke_enabled(void)
+{
+	return trace_vmmexp_revoke_enabled();
+}
+
+void vmmexp_helper_trace_revoke(u64 id, u64 bytes, u64 duration)
+{
+	trace_vmmexp_revoke(id, bytes, duration);
+}
+
 void vmmexp_helper_trace_release(u64 id, u64 bytes, u32 segs)
 {
 	trace_vmmexp_release(id, bytes, segs);

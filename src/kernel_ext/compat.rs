@@ -22,18 +22,6 @@ pub(crate) const fn this_module_ptr() -> *mut bindings::module {
     unsafe { __this_module.get() }
 }
 
-/// The value of a module parameter.
-pub(crate) fn parameter<T: Copy>(parameter: &ModuleParamAccess<T>) -> T {
-    #[cfg(VMMEXP_SINCE_7_3)]
-    {
-        parameter.value()
-    }
-    #[cfg(not(VMMEXP_SINCE_7_3))]
-    {
-        *parameter.value()
-    }
-}
-
 /// The device of a faux registration.
 pub(super) fn faux_device(registration: &faux::Registration) -> &Device {
     #[cfg(VMMEXP_SINCE_7_3)]
@@ -45,5 +33,17 @@ pub(super) fn faux_device(registration: &faux::Registration) -> &Device {
     #[cfg(not(VMMEXP_SINCE_7_3))]
     {
         registration.as_ref()
+    }
+}
+
+/// The value of a module parameter.
+pub(crate) fn param<T: Copy>(param: &ModuleParamAccess<T>) -> T {
+    #[cfg(VMMEXP_SINCE_7_3)]
+    {
+        param.value()
+    }
+    #[cfg(not(VMMEXP_SINCE_7_3))]
+    {
+        *param.value()
     }
 }

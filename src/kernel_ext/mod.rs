@@ -10,6 +10,7 @@ pub(crate) mod cache;
 pub(crate) mod compat;
 pub(crate) mod dma;
 pub(crate) mod dma_buf;
+pub(crate) mod eventfd;
 pub(crate) mod foreign;
 pub(crate) mod gup;
 #[cfg_attr(
@@ -17,8 +18,10 @@ pub(crate) mod gup;
     allow(dead_code, reason = "regions come from device trees")
 )]
 mod helpers;
+pub(crate) mod memlock;
 pub(crate) mod memory;
 pub(crate) mod misc;
+pub(crate) mod mmu_notifier;
 #[cfg(CONFIG_OF)]
 pub(crate) mod of_driver;
 #[cfg_attr(
@@ -26,10 +29,12 @@ pub(crate) mod of_driver;
     allow(dead_code, reason = "regions come from device trees")
 )]
 pub(crate) mod reserved;
+pub(crate) mod task;
 pub(crate) mod trace;
 pub(crate) mod usercopy;
 pub(crate) mod vma;
 mod vmap;
+pub(crate) mod workqueue;
 
 use super::extent;
 use kernel::{

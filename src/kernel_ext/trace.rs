@@ -33,6 +33,8 @@ pub(crate) enum Timed {
     Unmap,
     /// [`Timer::sync`].
     Sync,
+    /// [`Timer::revoke`].
+    Revoke,
 }
 
 /// Runs from the start of what an event tells of, to its end.
@@ -102,6 +104,7 @@ impl Timer {
                 Timed::Map => helpers::vmmexp_helper_trace_map_enabled(),
                 Timed::Unmap => helpers::vmmexp_helper_trace_unmap_enabled(),
                 Timed::Sync => helpers::vmmexp_helper_trace_sync_enabled(),
+                Timed::Revoke => helpers::vmmexp_helper_trace_revoke_enabled(),
             }
         };
         enabled.then(|| Self(Instant::now()))
@@ -177,6 +180,18 @@ impl Timer {
             )
         };
     }
+
+    /// A dma-buf of `bytes` bytes was revoked.
+    pub(crate) fn revoke(self, id: u64, bytes: u64) {
+        // SAFETY: No precondition.
+        unsafe { helpers::vmmexp_helper_trace_revoke(id, bytes, self.elapsed()) };
+    }
+}
+
+/// The state of a dma-buf, as bits, is another. May be called in any context.
+pub(crate) fn state(id: u64, old: u32, new: u32) {
+    // SAFETY: No precondition.
+    unsafe { helpers::vmmexp_helper_trace_state(id, old, new) };
 }
 
 /// The last reference to a dma-buf is gone.

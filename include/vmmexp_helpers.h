@@ -96,6 +96,8 @@ int vmmexp_helper_platform_driver_register(struct platform_driver *driver);
 /* sched.h */
 void vmmexp_helper_cond_resched(void);
 bool vmmexp_helper_fatal_signal_pending(void);
+void vmmexp_helper_current_comm(char *comm);
+uid_t vmmexp_helper_current_uid(void);
 
 /* cred.h, sched/signal.h, sched/user.h */
 struct user_struct *vmmexp_helper_get_current_user(void);

@@ -17,9 +17,11 @@ use super::{
             Done,
             Exporter,
             FdError,
-            Ops, //
+            Ops,
+            Users, //
         },
         memory::HeldMemory,
+        task::Identity,
         trace::{
             self,
             Timed,
@@ -28,9 +30,14 @@ use super::{
         PAGE_SHIFT,
     },
     layout::Layout,
+    options::NAME_LEN,
     reason::{
         Failure,
         Reason, //
+    },
+    registry::{
+        Record,
+        Registry, //
     },
     uapi::VMMEXP_EXPORT_READ_ONLY,
     watch::Watch,
@@ -86,7 +93,8 @@ pub(crate) struct Buffer {
     pub(crate) owner: Arc<Owner>,
     /// Whether the exporting process keeps the memory.
     pub(crate) watch: Watch,
-    charge: Charge,
+    charge: Arc<Charge>,
+    registry: Arc<Registry>,
     vmap_share: Option<VmapShare>,
 }
 
@@ -98,7 +106,8 @@ impl Buffer {
         export_flags: u32,
         owner: Arc<Owner>,
         watch: Watch,
-        charge: Charge,
+        charge: Arc<Charge>,
+        registry: Arc<Registry>,
     ) -> Self {
         let writable = export_flags & VMMEXP_EXPORT_READ_ONLY == 0;
         Self {
@@ -107,9 +116,29 @@ impl Buffer {
             owner,
             watch,
             charge,
+            registry,
             // The kernel does not map what is read-only.
             vmap_share: writable.then(|| VmapShare::take(facts.size)).flatten(),
         }
+    }
+
+    /// User space is about to learn of it, as a dma-buf with that `id`, `name` and `users`.
+    pub(crate) fn publish(&self, id: u64, name: &[u8; NAME_LEN], users: &Arc<Users>) -> Result {
+        self.registry.add(
+            id,
+            Record {
+                facts: self.facts,
+                export_flags: self.export_flags,
+                name: *name,
+                who: Identity::of_current(),
+                owner: self.owner.clone(),
+                life: self.watch.life().clone(),
+                users: users.clone(),
+                charge: self.charge.clone(),
+            },
+        )?;
+        self.watch.life().set_id(id);
+        Ok(())
     }
 
     /// Whether the kernel may map it.
@@ -121,6 +150,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(id) = self.watch.life().id() {
+            self.registry.remove(id);
             trace::release(id, self.facts.size, self.facts.nr_segs);
         }
     }

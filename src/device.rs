@@ -29,6 +29,7 @@ use super::{
         Reason, //
     },
     region::Regions,
+    registry::Registry,
     revoke, sync,
     uapi::{
         self,
@@ -45,6 +46,7 @@ use kernel::{
     ioctl::_IOC_SIZE,
     page::PAGE_SIZE,
     prelude::*,
+    seq_file::SeqFile,
     sync::{
         atomic::{
             Acquire,
@@ -77,16 +79,18 @@ pub(crate) struct Device {
     regions: Arc<Regions>,
     accounts: Arc<Accounts>,
     queue: Arc<OwnedQueue>,
+    registry: Arc<Registry>,
     limits: Limits,
 }
 
 impl Device {
     /// A device whose buffers' caches `maintainer` maintains, which exports parts of `regions`
-    /// too, and drops revoked memory in `queue`.
+    /// too, drops revoked memory in `queue`, and lists its buffers in `registry`.
     pub(crate) fn new(
         maintainer: Maintainer,
         regions: Arc<Regions>,
         queue: Arc<OwnedQueue>,
+        registry: Arc<Registry>,
         limits: Limits,
     ) -> Result<Arc<Self>> {
         let device = Self {
@@ -94,6 +98,7 @@ impl Device {
             regions,
             accounts: Accounts::new(limits.user_bytes)?,
             queue,
+            registry,
             limits,
         };
         Ok(Arc::new(device, GFP_KERNEL)?)
@@ -139,6 +144,11 @@ impl File {
     /// Where revoked memory is dropped.
     pub(crate) fn queue(&self) -> &Arc<OwnedQueue> {
         &self.device.queue
+    }
+
+    /// The buffers there are.
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.device.registry
     }
 
     /// What exports through this file are known to be of.
@@ -227,6 +237,10 @@ impl MiscFile for File {
             Some(vmmexp_revoke::NR) => call.answer(|r| revoke::revoke(self, r), drop),
             _ => Err(ENOTTY),
         }
+    }
+
+    fn show_fdinfo(&self, seq: &SeqFile) {
+        self.registry().show_of(&self.owner, seq);
     }
 }
 

@@ -134,6 +134,7 @@ fn try_export(file: &File, request: &mut vmmexp_export) -> Result<Option<Pending
     let (ranges, layout) = read_ranges(file, request, &options)?;
 
     let charge = Charge::new(file.accounts())?;
+    let charge = Arc::new(charge, GFP_KERNEL_ACCOUNT).map_err(|_| Reason::NoMemory)?;
     let life = Life::new(event_fd).map_err(|_| Reason::NoMemory)?;
     let watch = Watch::new(&ranges, life)?;
     let writable = !options.read_only;
@@ -148,7 +149,14 @@ fn try_export(file: &File, request: &mut vmmexp_export) -> Result<Option<Pending
 
     watch.gathered(gathered.extents());
     let memory = gathered.finish();
-    let exporter = Buffer::new(facts, request.flags, file.owner().clone(), watch, charge);
+    let exporter = Buffer::new(
+        facts,
+        request.flags,
+        file.owner().clone(),
+        watch,
+        charge,
+        file.registry().clone(),
+    );
     let vmap = exporter.may_be_vmapped();
     let dma_buf = DmaBuf::export(
         exporter,
@@ -169,7 +177,9 @@ fn try_export(file: &File, request: &mut vmmexp_export) -> Result<Option<Pending
     let fd_flags = if options.cloexec { O_CLOEXEC } else { 0 };
     let fd = FileDescriptorReservation::get_unused_fd_flags(fd_flags)
         .map_err(|err| failed(Reason::NoFd, err))?;
-    dma_buf.watch.life().set_id(dma_buf.id());
+    dma_buf
+        .publish(dma_buf.id(), &request.name, dma_buf.users())
+        .map_err(|_| Reason::NoMemory)?;
     set_facts(request, &facts);
     // CAST: File descriptors are positive `int`s.
     request.fd = fd.reserved_fd() as i32;

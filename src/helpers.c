@@ -414,6 +414,16 @@ unsigned long vmmexp_helper_rlimit_memlock_pages(void)
 	return limit == RLIM_INFINITY ? ULONG_MAX : limit >> PAGE_SHIFT;
 }
 
+void vmmexp_helper_current_comm(char *comm)
+{
+	strscpy_pad(comm, current->comm, TASK_COMM_LEN);
+}
+
+uid_t vmmexp_helper_current_uid(void)
+{
+	return from_kuid(&init_user_ns, current_uid());
+}
+
 bool vmmexp_helper_sg_has_page(struct scatterlist *sg)
 {
 	return sg_page(sg);

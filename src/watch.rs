@@ -206,7 +206,7 @@ impl Watch {
     }
 
     /// What is known of the buffer besides.
-    pub(crate) fn life(&self) -> &Life {
+    pub(crate) fn life(&self) -> &Arc<Life> {
         &self.life
     }
 

@@ -11,7 +11,10 @@
 //! a use after free that waits to happen. Only the administrator can know that on this machine it
 //! will not; by that word, and with the kernel tainted, such memory can be had here.
 
-use super::helpers;
+use super::{
+    helpers,
+    task::Capability, //
+};
 use kernel::{
     bindings,
     sync::atomic::{
@@ -28,9 +31,7 @@ impl Word {
     /// Takes the word of the current task, if it is one that could do worse: `CAP_SYS_RAWIO` in the
     /// initial user namespace.
     pub(crate) fn of_current() -> Option<Self> {
-        // CAST: A small number.
-        // SAFETY: No precondition.
-        unsafe { bindings::capable(bindings::CAP_SYS_RAWIO as i32) }.then_some(Self(()))
+        Capability::SysRawIo.is_held().then_some(Self(()))
     }
 
     /// Marks the kernel: [`TAINT_USER`](bindings::TAINT_USER). Returns whether this is the first

@@ -8,6 +8,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod compat;
+pub(crate) mod debugfs;
 pub(crate) mod dma;
 pub(crate) mod dma_buf;
 pub(crate) mod eventfd;

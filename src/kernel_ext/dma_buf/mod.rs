@@ -74,10 +74,6 @@ use kernel::{
     },
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         ArcBorrow, //
     }, //
@@ -92,6 +88,7 @@ pub(crate) use observe::{
     Done, //
 };
 pub(crate) use ops::Ops;
+pub(crate) use shared::Users;
 
 /// Memory that can be exported.
 ///
@@ -403,37 +400,10 @@ impl<T: Exporter> DmaBuf<T> {
         unsafe { wait_for_devices(self.ptr.as_ptr(), for_writing) }
     }
 
-    /// Who uses it now. Takes the reservation lock. May sleep.
-    pub(crate) fn usage(&self) -> Usage {
-        let ptr = self.ptr.as_ptr();
-        let shared = self.shared();
-        let count = |counter: &Atomic<i32>| u32::try_from(counter.load(Relaxed)).unwrap_or(0);
-
-        // SAFETY: The dma-buf and its reservation object are valid; without a context
-        // `dma_resv_lock()` cannot fail.
-        unsafe { bindings::dma_resv_lock((*ptr).resv, core::ptr::null_mut()) };
-        let mut attachments = 0;
-        // SAFETY: The list of attachments, and the count of kernel mappings, are stable while the
-        // lock is held. The list is circular and leads back to its head.
-        let kernel_mapping = unsafe {
-            let head = &raw mut (*ptr).attachments;
-            let mut node = (*head).next;
-            while node != head {
-                attachments += 1;
-                node = (*node).next;
-            }
-            (*ptr).vmapping_counter != 0
-        };
-        let device_mappings = count(&shared.mappings);
-        // SAFETY: The lock was taken above.
-        unsafe { bindings::dma_resv_unlock((*ptr).resv) };
-
-        Usage {
-            attachments,
-            device_mappings,
-            cpu_mappings: count(&shared.vmas),
-            kernel_mapping,
-        }
+    /// Who uses it. May be kept for longer than the dma-buf.
+    pub(crate) fn users(&self) -> &Arc<Users> {
+        // SAFETY: As in `shared()`; the users are part of it.
+        unsafe { &(*(*self.ptr.as_ptr()).priv_.cast::<Shared<T>>()).users }
     }
 }
 

@@ -61,6 +61,7 @@ impl<T: Exporter> Ops<T> {
     const fn build(vmap: bool) -> bindings::dma_buf_ops {
         bindings::dma_buf_ops {
             attach: Some(Self::attach),
+            detach: Some(Self::detach),
             map_dma_buf: Some(Self::observed_map_dma_buf),
             unmap_dma_buf: Some(Self::observed_unmap_dma_buf),
             release: Some(Self::release),
@@ -103,16 +104,30 @@ impl<T: Exporter> Ops<T> {
         attachment: *mut bindings::dma_buf_attachment,
     ) -> c_int {
         // SAFETY: The importer holds the dma-buf.
-        let plain = unsafe { Self::shared(dmabuf) }.plain;
+        let shared = unsafe { Self::shared(dmabuf) };
         // SAFETY: The attachment is valid.
         let peer2peer = unsafe { (*attachment).peer2peer };
 
-        if plain || peer2peer {
+        if shared.plain || peer2peer {
+            shared.users.attachments.add(1, Relaxed);
             0
         } else {
             // `EOPNOTSUPP`, which the crate of 7.2 does not name.
             -(bindings::EOPNOTSUPP as c_int)
         }
+    }
+
+    /// # Safety
+    ///
+    /// `dmabuf` must be a valid dma-buf with these operations, `attachment` one that
+    /// [`Self::attach`] agreed to.
+    unsafe extern "C" fn detach(
+        dmabuf: *mut bindings::dma_buf,
+        _attachment: *mut bindings::dma_buf_attachment,
+    ) {
+        // SAFETY: The importer holds the dma-buf.
+        let shared = unsafe { Self::shared(dmabuf) };
+        shared.users.attachments.add(-1, Relaxed);
     }
 
     /// # Safety
@@ -149,7 +164,7 @@ impl<T: Exporter> Ops<T> {
         // device for as long as it has a mapping.
         match unsafe { Mapping::new(dev, used.memory().extents(), direction, coherent) } {
             Ok(mapping) => {
-                used.mappings.add(1, Relaxed);
+                used.users.mappings.add(1, Relaxed);
                 // Taken up again in `unmap_dma_buf`.
                 used.keep();
                 Mapping::into_raw(mapping)
@@ -187,7 +202,7 @@ impl<T: Exporter> Ops<T> {
 
         let (coherent, direction) = (mapping.is_coherent(), mapping.direction());
         drop(mapping);
-        used.mappings.add(-1, Relaxed);
+        used.users.mappings.add(-1, Relaxed);
         if !coherent {
             used.sync_reserved(direction, Side::Cpu);
             used.noncoherent.add(-1, Relaxed);
@@ -303,6 +318,7 @@ impl<T: Exporter> Ops<T> {
                 new.__bindgen_anon_1.vaddr = addr;
                 // SAFETY: The core passes a place for the result.
                 unsafe { map.write(new) };
+                used.users.vmaps.add(1, Relaxed);
                 // Taken up again in `vunmap`.
                 used.keep();
                 0
@@ -317,6 +333,7 @@ impl<T: Exporter> Ops<T> {
     unsafe extern "C" fn vunmap(dmabuf: *mut bindings::dma_buf, map: *mut bindings::iosys_map) {
         // SAFETY: The caller holds the dma-buf, and `vmap` kept a use for this mapping.
         let used = unsafe { Self::shared(dmabuf).kept_use() };
+        used.users.vmaps.add(-1, Relaxed);
         if used.only_reserved().is_some() {
             // The region stays mapped.
             return;

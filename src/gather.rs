@@ -6,7 +6,8 @@ use super::{
     account::Charge,
     extent::{
         self,
-        Extent, //
+        Extent,
+        PartialFolio, //
     },
     kernel_ext::{
         cond_resched,
@@ -21,6 +22,10 @@ use super::{
         },
         memory::HeldMemory,
         reserved::Caching,
+        sort::{
+            sort,
+            Sortable, //
+        },
         vma::{
             Kind,
             SealableFile,
@@ -42,6 +47,7 @@ use super::{
     },
     uapi::*,
 };
+use core::cmp::Ordering;
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
@@ -109,6 +115,12 @@ pub(crate) struct Foreign {
     pub(crate) cached: bool,
 }
 
+impl Sortable for PartialFolio {
+    fn order(&self, other: &Self) -> Ordering {
+        self.pfn.cmp(&other.pfn)
+    }
+}
+
 /// Memory held for a buffer, and what was seen on the way.
 pub(crate) struct Gathered<'a> {
     pinner: Pinner,
@@ -164,7 +176,8 @@ impl<'a> Gathered<'a> {
                 .push(folio, GFP_KERNEL_ACCOUNT)
                 .map_err(|_| Reason::NoMemory)?;
         }
-        self.charge.add(extent::rest_of_folios(&mut folios))
+        sort(&mut folios);
+        self.charge.add(extent::rest_of_folios(&folios))
     }
 
     /// Takes a part of a region: it is there, whatever is mapped.

@@ -542,15 +542,15 @@ static bool tells(const char *listing, long long pfn, size_t page)
 	char *end;
 
 	for (;;) {
-		unsigned long long decimal, hex;
+		unsigned long long frame = pfn, decimal, hex;
 
 		at += strcspn(at, "0123456789");
 		if (!*at)
 			return false;
 		decimal = strtoull(at, &end, 10);
 		hex = strtoull(at, NULL, 16);
-		if (decimal == (unsigned long long)pfn || decimal / page == (unsigned long long)pfn ||
-		    hex == (unsigned long long)pfn || hex / page == (unsigned long long)pfn)
+		if (decimal == frame || decimal / page == frame || hex == frame ||
+		    hex / page == frame)
 			return true;
 		at = end;
 	}

@@ -101,8 +101,8 @@ static const char *text(const char *line, const char *key)
 	at = line ? strstr(line, word) : NULL;
 	if (!at)
 		return "?";
-	snprintf(value, sizeof(value), "%.*s", (int)strcspn(at + strlen(word), " \n"),
-		 at + strlen(word));
+	at += strlen(word);
+	snprintf(value, sizeof(value), "%.*s", (int)strcspn(at, "\n "), at);
 	return value;
 }
 
@@ -537,9 +537,12 @@ static bool tells(const char *line, const long long *pfns, size_t pages, size_t 
 			continue;
 		}
 		at = end;
-		for (i = 0; i < pages; i++)
-			if (value == (unsigned long long)pfns[i] || value / page == (unsigned long long)pfns[i])
+		for (i = 0; i < pages; i++) {
+			unsigned long long frame = pfns[i];
+
+			if (value == frame || value / page == frame)
 				return true;
+		}
 		/* The kernel's half of the address space; errnos are small. */
 		if (sizeof(long) == 8 && value >> 63 && value < -4096ull)
 			return true;

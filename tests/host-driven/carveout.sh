@@ -8,10 +8,10 @@
 # targets: arm64 armhf
 #
 # Boots: a machine with the regions of dts/qemu-virt-vmmexp.dtsi as it
-# comes, twice; the same with iomem=relaxed, where /dev/mem maps claimed memory too; and
-# one with the regions of dts/qemu-virt-vmmexp-bad.dtso. The machine's memory is
-# a file, which this reads and writes for the tests as the RTOS would: by
-# physical addresses.
+# comes, twice; the same with iomem=relaxed, where /dev/mem maps claimed memory
+# too; with an SMMUv3 and a device behind it (arm64); and one with the regions of
+# dts/qemu-virt-vmmexp-bad.dtso. The machine's memory is a file, which this reads
+# and writes for the tests as the RTOS would: by physical addresses.
 
 set -euo pipefail
 here=$(cd -- "$(dirname -- "$0")" && pwd -P)
@@ -71,9 +71,15 @@ for program in "${programs[@]}"; do
 		"$PROJECT/tests/kselftest/vmmexp_util.c"
 done
 
-"$PROJECT/scripts/in-root" "$TOOLS_SUITE" -- "${qemu[@]}" -machine "dumpdtb=$dir/base.dtb" -smp 2 \
-	-m "$mem" -nodefaults -display none >"$dir/qemu.log" 2>&1 ||
-	die "QEMU makes no device tree: $(<"$dir/qemu.log")"
+# device_tree NAME QEMU-ARGUMENT...
+device_tree() {
+	local name=$1
+	shift
+	"$PROJECT/scripts/in-root" "$TOOLS_SUITE" -- "${qemu[@]}" "$@" \
+		-machine "dumpdtb=$dir/$name.dtb" -smp 2 -m "$mem" -nodefaults -display none \
+		>"$dir/qemu.log" 2>&1 || die "QEMU makes no device tree: $(<"$dir/qemu.log")"
+}
+device_tree base
 
 # Answers host() of region.c: NAME.request says "read|write ADDRESS LENGTH".
 "$PROJECT/scripts/in-root" "$TOOLS_SUITE" -- python3 -c '
@@ -102,15 +108,19 @@ while os.path.isdir(share):
 
 # boot NAME OVERLAY APPEND FIXTURE...: run the tests of these fixtures on a
 # machine with the regions of the overlay; the kernel's log is left in NAME.log.
+# In MACHINE: what is to be added to QEMU's command line; in BASE the device tree.
+MACHINE=() BASE=base
 boot() {
 	local name=$1 overlay=$2 append=$3 rc=0 program fixtures=() line
 	shift 3
-	"$PROJECT/dts/apply-overlay" "$dir/base.dtb" "$PROJECT/dts/$overlay" "$dir/$name.dtb"
+	"$PROJECT/dts/apply-overlay" "$dir/$BASE.dtb" "$PROJECT/dts/$overlay" "$dir/$name.dtb"
+	local arguments=()
 	for line; do fixtures+=(-f "$line"); done
+	for line in "${MACHINE[@]}"; do arguments+=(--qemu-arg "$line"); done
 	rm -f -- "$dir/memory"
 	"$PROJECT/scripts/qemu-run" --target "$TARGET" --share "$dir/share" --mem "$mem" \
 		--mem-file "$dir/memory" --timeout 600 --log "$dir/$name.log" --append "$append" \
-		--qemu-arg -dtb --qemu-arg "$dir/$name.dtb" -- "rc=0
+		--qemu-arg -dtb --qemu-arg "$dir/$name.dtb" "${arguments[@]}" -- "rc=0
 		for program in ${programs[*]%% *}; do
 			echo \"# program \$program\"
 			./\$program ${fixtures[*]} || rc=1
@@ -168,6 +178,16 @@ boot strict "$overlay" "" regions
 boot unload "$overlay" "" unload
 boot relaxed "$overlay" iomem=relaxed relaxed
 boot bad qemu-virt-vmmexp-bad.dtso "" bad
+# 32-bit kernels have no SMMUv3.
+if [[ $TARGET == arm64 ]]; then
+	device_tree smmu -machine iommu=smmuv3
+	MACHINE=(-machine iommu=smmuv3 -device "edu,dma_mask=0xffffffffffffffff") BASE=smmu
+	boot smmu "$overlay" "" smmu
+	MACHINE=() BASE=base
+	# Else nobody tried.
+	expect "log: the SMMU refused a write to what is mapped for reading" \
+		grep -a -q -E 'event: F_PERMISSION client: [0-9a-f:.]+ ' "$dir/smmu.log"
+fi
 
 expect "log: frames" logged strict frames "16384 KiB, read-write, uncached"
 expect "log: ctl" logged strict ctl "1024 KiB, read-write, cached"

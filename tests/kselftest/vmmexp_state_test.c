@@ -75,8 +75,9 @@ static void watched_done(struct __test_metadata *_metadata, struct watched *w)
 
 /* It is @state now, and that took @events signals since the last time. */
 #define EXPECT_STATE(w, state, events) do { \
-	EXPECT_EQ((int)(state), vmm_state((w)->dev, (w)->ex.fd)); \
-	EXPECT_EQ((events), event_count((w)->event)); \
+	struct watched *__state = (w); \
+	EXPECT_EQ((int)(state), vmm_state(__state->dev, __state->ex.fd)); \
+	EXPECT_EQ((events), event_count(__state->event)); \
 } while (0)
 
 /*
@@ -84,9 +85,11 @@ static void watched_done(struct __test_metadata *_metadata, struct watched *w)
  * same again: asking changes nothing twice.
  */
 #define EXPECT_CHANGE(w, signalled, state, settled) do { \
-	EXPECT_EQ((signalled), event_count((w)->event)); \
-	EXPECT_STATE(w, state, settled); \
-	EXPECT_STATE(w, state, 0); \
+	struct watched *__change = (w); \
+	__u32 __settled = (state); \
+	EXPECT_EQ((signalled), event_count(__change->event)); \
+	EXPECT_STATE(__change, __settled, settled); \
+	EXPECT_STATE(__change, __settled, 0); \
 } while (0)
 
 FIXTURE(state)

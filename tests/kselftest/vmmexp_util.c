@@ -44,7 +44,7 @@ int vmm_ioctl(int fd, unsigned long cmd, void *arg)
 }
 
 /* The errno of each reason; 0: more than one. */
-static const int reason_errno[] = {
+static const int reason_errno[VMMEXP_REASON_EXPORT_FAILED + 1] = {
 	[VMMEXP_REASON_FLAGS] = EINVAL,
 	[VMMEXP_REASON_PADDING] = EINVAL,
 	[VMMEXP_REASON_UNKNOWN_TAIL] = EINVAL,
@@ -99,7 +99,6 @@ static const int reason_errno[] = {
 /* No answer without its reason: @ret if it has one. */
 static int judge(const char *call, int ret, __u32 reason)
 {
-	const size_t known = sizeof(reason_errno) / sizeof(reason_errno[0]);
 	bool right;
 
 	if (!ret)
@@ -107,7 +106,7 @@ static int judge(const char *call, int ret, __u32 reason)
 	else if (reason == VMMEXP_REASON_NO_FD)
 		right = ret == -EMFILE || ret == -ENFILE;
 	else
-		right = reason != VMMEXP_REASON_NONE && reason < known &&
+		right = reason != VMMEXP_REASON_NONE && reason <= VMMEXP_REASON_EXPORT_FAILED &&
 			(!reason_errno[reason] || ret == -reason_errno[reason]);
 	if (!right) {
 		fprintf(stderr, "# %s: %s, but reason %u\n", call,

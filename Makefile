@@ -9,7 +9,7 @@
 KDIR ?= /lib/modules/$(shell uname -r)/build
 TARGET ?= arm64 armhf amd64
 
-.PHONY: all modules modules_install clean help setup build shell demo test check
+.PHONY: all modules modules_install clean help setup build shell demo demo-rtos test check
 
 all: modules
 
@@ -32,6 +32,9 @@ shell:
 demo:
 	scripts/demo
 
+demo-rtos:
+	scripts/demo-rtos
+
 test:
 	scripts/test $(foreach t,$(TARGET),--target $(t))
 
@@ -41,6 +44,8 @@ check:
 help:
 	@echo 'On Debian'"'"'s stock kernels, in QEMU (sets up what it needs by itself):'
 	@echo '  demo             - capture a frame into malloc memory, show it on a display'
+	@echo '  demo-rtos        - an RTOS core'"'"'s frames on a display and in a codec (builds a'
+	@echo '                     kernel for QEMU'"'"'s vexpress-a15 first, about 10 minutes)'
 	@echo '  test             - every test on every target'
 	@echo '  check            - format, lints and the other rules for the sources'
 	@echo '  build            - module and test programs, into build/TARGET/'
@@ -56,4 +61,4 @@ help:
 	@echo '  TARGET="..."     - some of: arm64 armhf amd64 (default: all)'
 	@echo '  KDIR=DIR         - kernel build tree [/lib/modules/`uname -r`/build]'
 	@echo '  ARCH= CROSS_COMPILE= LLVM=1   - as for the kernel itself'
-	@echo '  VMMEXP_CACHE=DIR - roots and kernels, about 10 GB [~/.cache/vmmexp]'
+	@echo '  VMMEXP_CACHE=DIR - roots and kernels, about 11 GB [~/.cache/vmmexp]'

@@ -12,6 +12,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/of_reserved_mem.h>
 #include <linux/platform_device.h>
 #include <linux/scatterlist.h>
@@ -41,6 +42,9 @@ unsigned int vmmexp_helper_dma_get_max_seg_size(struct device *dev);
 /* mm.h, page handling */
 bool vmmexp_helper_page_refs_run_out(struct page *page);
 unsigned long vmmexp_helper_page_to_pfn(struct page *page);
+unsigned long vmmexp_helper_folio_pfn(struct page *page);
+unsigned long vmmexp_helper_folio_nr_pages(struct page *page);
+void vmmexp_helper_put_page(struct page *page);
 struct page *vmmexp_helper_pfn_to_page(unsigned long pfn);
 unsigned long vmmexp_helper_task_size_max(void);
 unsigned long vmmexp_helper_totalram_pages(void);
@@ -76,12 +80,27 @@ const char *vmmexp_helper_of_string(struct device_node *np, const char *property
 bool vmmexp_helper_of_property_present(struct device_node *np, const char *property);
 #endif
 
+/* mmu_notifier.h */
+#ifdef CONFIG_MMU_NOTIFIER
+void vmmexp_helper_mmu_interval_set_seq(struct mmu_interval_notifier *notifier,
+					unsigned long seq);
+#endif
+
 /* platform_device.h */
 int vmmexp_helper_platform_driver_register(struct platform_driver *driver);
 
 /* sched.h */
 void vmmexp_helper_cond_resched(void);
 bool vmmexp_helper_fatal_signal_pending(void);
+
+/* cred.h, sched/signal.h, sched/user.h */
+struct user_struct *vmmexp_helper_get_current_user(void);
+void vmmexp_helper_get_uid(struct user_struct *user);
+unsigned long vmmexp_helper_locked_vm_read(struct user_struct *user);
+bool vmmexp_helper_locked_vm_try_cmpxchg(struct user_struct *user, unsigned long *old,
+					 unsigned long new);
+void vmmexp_helper_locked_vm_sub(struct user_struct *user, unsigned long pages);
+unsigned long vmmexp_helper_rlimit_memlock_pages(void);
 
 /* scatterlist.h */
 bool vmmexp_helper_sg_has_page(struct scatterlist *sg);

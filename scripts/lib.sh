@@ -46,6 +46,11 @@ target_vars() {
 		SUITE=trixie DEB_ARCH=amd64 FLAVOUR=amd64
 		KARCH=x86 CROSS=x86_64-linux-gnu-
 		;;
+	vexpress)
+		# No stock kernel: scripts/setup-vexpress builds one.
+		SUITE=trixie DEB_ARCH=armhf FLAVOUR=vexpress
+		KARCH=arm CROSS=arm-linux-gnueabihf-
+		;;
 	*)
 		die "no such target: $TARGET (there are: ${ALL_TARGETS[*]})"
 		;;
@@ -103,18 +108,29 @@ step() {
 	fi
 }
 
-# kernel_ready TARGET: is there a complete stock kernel with its build tree?
+# kernel_ready TARGET: is there a complete kernel with its build tree?
 kernel_ready() {
 	[[ -e $CACHE/kernels/$1/current/.complete && -n $(kernel_root "$1") ]]
+}
+
+# kernel_needed TARGET: make sure that there is.
+kernel_needed() {
+	case $1 in
+	# It follows its configuration, so ask even if there is one.
+	vexpress) "$PROJECT/scripts/setup-vexpress" --quiet ;;
+	*) kernel_ready "$1" || "$PROJECT/scripts/setup" "$1" ;;
+	esac
 }
 
 # Modules that the guest needs before it can reach any others.
 BOOT_MODULES=(virtio_pci virtio_mmio virtio_console 9pnet_virtio 9p)
 
 # guest_initramfs TARGET: print the path of the guest's initramfs, made anew if
-# what it is made of has changed.
+# what it is made of has changed.  The vexpress kernel has built in what others
+# load, and so few modules that they are all in the initramfs.
 guest_initramfs() {
 	local kernel release key image
+	[[ $1 != vexpress ]] || local BOOT_MODULES=()
 	kernel=$(cd -- "$CACHE/kernels/$1/current" && pwd -P)
 	release=$(<"$kernel/release")
 	key=$({ cat -- "$PROJECT/scripts/guest-init" "$kernel/busybox"; echo "${BOOT_MODULES[@]}"; } |
@@ -147,6 +163,10 @@ guest_initramfs() {
 				esac
 				echo "$name"
 			done >"$dir/boot-modules/order"
+			if [ "$#" = 0 ]; then
+				mkdir -p "$dir/lib"
+				cp -r "$modules/lib/modules" "$dir/lib/"
+			fi
 			cd "$dir"
 			find . | cpio --quiet -o -H newc -R 0:0 >"$image.$$"
 			mv "$image.$$" "$image"

@@ -3,6 +3,8 @@
 //! An exported buffer: what is known of it besides its memory.
 
 use super::{
+    account::Charge,
+    device::Owner,
     extent::{
         self,
         Extent, //
@@ -24,14 +26,18 @@ use super::{
         Reason, //
     },
     uapi::VMMEXP_EXPORT_READ_ONLY,
+    watch::Watch,
 };
 use core::mem::size_of;
 use kernel::{
     device::Device,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
     },
 };
 
@@ -69,16 +75,31 @@ pub(crate) struct Buffer {
     pub(crate) facts: Facts,
     /// The flags given to EXPORT.
     pub(crate) export_flags: u32,
+    /// Who may revoke it.
+    pub(crate) owner: Arc<Owner>,
+    /// Whether the exporting process keeps the memory.
+    pub(crate) watch: Watch,
+    charge: Charge,
     vmap_share: Option<VmapShare>,
 }
 
 impl Buffer {
-    /// A buffer of which `facts` is known, exported with `export_flags`.
-    pub(crate) fn new(facts: Facts, export_flags: u32) -> Self {
+    /// A buffer of which `facts` is known, exported with `export_flags` by `owner`, with `charge`
+    /// made for it.
+    pub(crate) fn new(
+        facts: Facts,
+        export_flags: u32,
+        owner: Arc<Owner>,
+        watch: Watch,
+        charge: Charge,
+    ) -> Self {
         let writable = export_flags & VMMEXP_EXPORT_READ_ONLY == 0;
         Self {
             facts,
             export_flags,
+            owner,
+            watch,
+            charge,
             // The kernel does not map what is read-only.
             vmap_share: writable.then(|| VmapShare::take(facts.size)).flatten(),
         }
@@ -134,6 +155,11 @@ impl Exporter for Buffer {
 
     fn ops() -> &'static Ops<Self> {
         &OPS
+    }
+
+    fn released(&self) {
+        self.charge.give_back();
+        self.watch.life().released();
     }
 
     fn unreachable(&self, dev: &Device) {

@@ -3,8 +3,10 @@
 //! `/dev/vmmexp`: its files, and the way of an ioctl in and out.
 
 use super::{
+    account::Accounts,
     export, info,
     kernel_ext::{
+        self,
         cache::Maintainer,
         misc::{
             FileOps,
@@ -14,13 +16,15 @@ use super::{
             self,
             ReadError, //
         },
+        workqueue::OwnedQueue,
+        PAGE_SHIFT, //
     },
     reason::{
         Failure,
         Reason, //
     },
     region::Regions,
-    sync,
+    revoke, sync,
     uapi::{
         self,
         vmmexp_export,
@@ -34,31 +38,77 @@ use super::{
 use kernel::{
     fs,
     ioctl::_IOC_SIZE,
+    page::PAGE_SIZE,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        Arc, //
+    }, //
 };
+
+/// What the administrator allows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The largest buffer, bytes; 0 for as much memory as there is.
+    pub(crate) buffer_bytes: u64,
+    /// The most ranges in one call.
+    pub(crate) ranges: u32,
+    /// The most that one user is charged, bytes; 0 for what their `RLIMIT_MEMLOCK` allows.
+    pub(crate) user_bytes: u64,
+}
+
+/// The most ranges in one call that the administrator can allow.
+const MOST_RANGES: u32 = 1 << 16;
 
 /// The device: what its files share.
 pub(crate) struct Device {
     maintainer: Maintainer,
     regions: Arc<Regions>,
+    accounts: Arc<Accounts>,
+    queue: Arc<OwnedQueue>,
+    limits: Limits,
 }
 
 impl Device {
-    /// A device whose buffers' caches `maintainer` maintains, and which exports parts of
-    /// `regions` too.
-    pub(crate) fn new(maintainer: Maintainer, regions: Arc<Regions>) -> Self {
-        Self {
+    /// A device whose buffers' caches `maintainer` maintains, which exports parts of `regions`
+    /// too, and drops revoked memory in `queue`.
+    pub(crate) fn new(
+        maintainer: Maintainer,
+        regions: Arc<Regions>,
+        queue: Arc<OwnedQueue>,
+        limits: Limits,
+    ) -> Result<Arc<Self>> {
+        let device = Self {
             maintainer,
             regions,
-        }
+            accounts: Accounts::new(limits.user_bytes)?,
+            queue,
+            limits,
+        };
+        Ok(Arc::new(device, GFP_KERNEL)?)
+    }
+}
+
+/// Who made an export: an open `/dev/vmmexp`, whatever processes have it.
+pub(crate) struct Owner {
+    gone: Atomic<bool>,
+}
+
+impl Owner {
+    /// Whether the file was closed by everybody who had it.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Acquire)
     }
 }
 
 /// An open `/dev/vmmexp`.
 pub(crate) struct File {
-    maintainer: Maintainer,
-    regions: Arc<Regions>,
+    device: Arc<Device>,
+    owner: Arc<Owner>,
     /// Opened for writing too. If not, only READ_ONLY exports can be made through it.
     writable: bool,
 }
@@ -66,33 +116,81 @@ pub(crate) struct File {
 impl File {
     /// What maintains caches on this machine.
     pub(crate) fn maintainer(&self) -> &Maintainer {
-        &self.maintainer
+        &self.device.maintainer
     }
 
     /// The carve-outs of this machine.
     pub(crate) fn regions(&self) -> &Regions {
-        &self.regions
+        &self.device.regions
+    }
+
+    /// What users are charged.
+    pub(crate) fn accounts(&self) -> &Arc<Accounts> {
+        &self.device.accounts
+    }
+
+    /// Where revoked memory is dropped.
+    pub(crate) fn queue(&self) -> &Arc<OwnedQueue> {
+        &self.device.queue
+    }
+
+    /// What exports through this file are known to be of.
+    pub(crate) fn owner(&self) -> &Arc<Owner> {
+        &self.owner
+    }
+
+    /// Whether an export of `owner` was made through this file.
+    pub(crate) fn is_of(&self, owner: &Arc<Owner>) -> bool {
+        Arc::ptr_eq(&self.owner, owner)
     }
 
     /// Whether buffers that can be written to may be exported through this file.
     pub(crate) fn writable(&self) -> bool {
         self.writable
     }
+
+    /// The most ranges in one call.
+    pub(crate) fn max_ranges(&self) -> u32 {
+        self.device.limits.ranges.clamp(1, MOST_RANGES)
+    }
+
+    /// The largest buffer, bytes, a whole number of pages: what the administrator says, and at
+    /// most as much memory as there is. A larger one would only repeat pages.
+    pub(crate) fn max_size(&self) -> u64 {
+        // CAST: Whole pages of the address space.
+        let addressable = (isize::MAX as usize & !(PAGE_SIZE - 1)) as u64;
+        let there_is = addressable.min((kernel_ext::total_ram_pages() as u64) << PAGE_SHIFT);
+        match self.device.limits.buffer_bytes & !(PAGE_SIZE as u64 - 1) {
+            0 => there_is,
+            allowed => there_is.min(allowed),
+        }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.owner.gone.store(true, Release);
+    }
 }
 
 static OPS: FileOps<File> = FileOps::new();
 
 impl MiscFile for File {
-    type Device = Device;
+    type Device = Arc<Device>;
 
     fn ops() -> &'static FileOps<Self> {
         &OPS
     }
 
-    fn open(device: &Device, file: &fs::File) -> Result<Self> {
+    fn open(device: &Arc<Device>, file: &fs::File) -> Result<Self> {
         Ok(Self {
-            maintainer: device.maintainer.clone(),
-            regions: device.regions.clone(),
+            device: device.clone(),
+            owner: Arc::new(
+                Owner {
+                    gone: Atomic::new(false),
+                },
+                GFP_KERNEL_ACCOUNT,
+            )?,
             writable: file.flags() & fs::file::flags::O_ACCMODE != fs::file::flags::O_RDONLY,
         })
     }
@@ -104,13 +202,10 @@ impl MiscFile for File {
         };
         match uapi::number(cmd) {
             Some(vmmexp_export::NR) => call.answer(|r| export::export(self, r), export::publish),
-            Some(vmmexp_sync::NR) => call.answer(sync::sync, drop),
+            Some(vmmexp_sync::NR) => call.answer(|r| sync::sync(self, r), drop),
             Some(vmmexp_info::NR) => call.answer(|r| info::info(self, r), drop),
             Some(vmmexp_query::NR) => call.answer(info::query, drop),
-            Some(vmmexp_revoke::NR) => call.answer(
-                |_: &mut vmmexp_revoke| Err(Reason::NoRevoke.into()),
-                |()| (),
-            ),
+            Some(vmmexp_revoke::NR) => call.answer(|r| revoke::revoke(self, r), drop),
             _ => Err(ENOTTY),
         }
     }

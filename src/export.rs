@@ -2,11 +2,13 @@
 
 //! EXPORT: from ranges to a dma-buf.
 //!
-//! In this order, and undone in reverse by drops: the request is checked, the memory is gathered,
-//! what was gathered is checked, seals are looked at, the dma-buf is made, a file descriptor is
-//! reserved. The caller of [`export`] then tells user space and calls [`publish`].
+//! In this order, and undone in reverse by drops: the request is checked, the address ranges are
+//! watched, the memory is gathered, each batch being charged before it is pinned, the rest of large
+//! folios is charged, what was gathered is checked, seals are looked at, the dma-buf is made, a file
+//! descriptor is reserved. The caller of [`export`] then tells user space and calls [`publish`].
 
 use super::{
+    account::Charge,
     buffer::{
         Buffer,
         Facts, //
@@ -21,12 +23,12 @@ use super::{
         Range, //
     },
     kernel_ext::{
-        self,
         dma_buf::{
             self,
             Access,
             DmaBuf, //
         },
+        eventfd::EventFd,
         gup,
         misc::FileRef,
         usercopy::{
@@ -49,6 +51,10 @@ use super::{
         Region, //
     },
     uapi::*,
+    watch::{
+        Life,
+        Watch, //
+    },
 };
 use core::mem::size_of;
 use kernel::{
@@ -66,16 +72,6 @@ use kernel::{
     },
 };
 
-/// The most ranges in one call.
-pub(crate) const MAX_RANGES: u32 = 1024;
-
-/// The largest buffer, bytes: as much memory as there is. A larger one would only repeat pages.
-pub(crate) fn max_size() -> u64 {
-    // CAST: Whole pages of the address space.
-    let addressable = (isize::MAX as usize & !(PAGE_SIZE - 1)) as u64;
-    addressable.min((kernel_ext::total_ram_pages() as u64) << PAGE_SHIFT)
-}
-
 /// A dma-buf that user space does not know of yet.
 pub(crate) struct Pending {
     dma_buf: DmaBuf<Buffer>,
@@ -92,9 +88,14 @@ pub(crate) fn publish(pending: Option<Pending>) {
 /// Exports what `request` asks for, and answers in it.
 pub(crate) fn export(file: &File, request: &mut vmmexp_export) -> Result<Option<Pending>, Failure> {
     let options = check_options(file, request)?;
+    let event_fd = options.eventfd.map(open_event_fd).transpose()?;
     let (ranges, layout) = read_ranges(file, request, &options)?;
 
-    let gathered = Gathered::new(&ranges, file.regions(), &layout, !options.read_only)?;
+    let charge = Charge::new(file.accounts())?;
+    let life = Life::new(event_fd).map_err(|_| Reason::NoMemory)?;
+    let watch = Watch::new(&ranges, life)?;
+    let writable = !options.read_only;
+    let gathered = Gathered::new(&ranges, file.regions(), &charge, &layout, writable)?;
     check_extents(&options, &layout, gathered.extents())?;
     gathered.check_seals()?;
     let facts = Facts::new(&layout, gathered.extents(), gathered.kinds());
@@ -103,11 +104,13 @@ pub(crate) fn export(file: &File, request: &mut vmmexp_export) -> Result<Option<
         return Ok(None);
     }
 
-    let exporter = Buffer::new(facts, request.flags);
+    watch.gathered(gathered.extents());
+    let memory = gathered.finish();
+    let exporter = Buffer::new(facts, request.flags, file.owner().clone(), watch, charge);
     let vmap = exporter.may_be_vmapped();
     let dma_buf = DmaBuf::export(
         exporter,
-        gathered.finish(),
+        memory,
         &dma_buf::Options {
             access: if options.read_only {
                 Access::ReadOnly
@@ -117,6 +120,7 @@ pub(crate) fn export(file: &File, request: &mut vmmexp_export) -> Result<Option<
             vmap,
             name: options.name(),
             maintainer: file.maintainer().clone(),
+            queue: file.queue().clone(),
         },
     )
     .map_err(|err| failed(Reason::ExportFailed, err))?;
@@ -165,13 +169,15 @@ fn check_options(file: &File, request: &vmmexp_export) -> Result<Options, Failur
         },
         O_CLOEXEC,
     )?;
-    if options.eventfd.is_some() {
-        return Err(Reason::NoEvents.into());
-    }
     if !options.read_only && !file.writable() {
         return Err(Reason::ReadOnly.into());
     }
     Ok(options)
+}
+
+/// Where state changes are to be signalled.
+fn open_event_fd(fd: i32) -> Result<EventFd, Failure> {
+    EventFd::from_fd(fd).map_err(|_| Reason::BadEventFd.into())
 }
 
 /// Whether the elements of an array of `T`, `size` bytes each, can be read.
@@ -199,13 +205,13 @@ fn read_ranges(
     }
     match request.nr_ranges {
         0 => return Err(Reason::NoRanges.into()),
-        1..=MAX_RANGES => {}
+        count if count <= file.max_ranges() => {}
         _ => return Err(Reason::TooManyRanges.into()),
     }
     let mut reader = array_reader(request.ranges, request.nr_ranges, request.range_size)?;
     let mut ranges = KVVec::with_capacity(request.nr_ranges as usize, GFP_KERNEL)
         .map_err(|_| Reason::NoMemory)?;
-    let mut layout = Layout::new(PAGE_SHIFT, max_size(), options.unaligned);
+    let mut layout = Layout::new(PAGE_SHIFT, file.max_size(), options.unaligned);
 
     for _ in 0..request.nr_ranges {
         let at = layout.data_size();

@@ -153,3 +153,55 @@ pub(crate) fn piece_count(extents: &[Extent], max: usize) -> usize {
         .map(|extent| extent.pages.div_ceil(max))
         .sum()
 }
+
+/// A part of a folio (a block of pages that are allocated, and stay, together).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PartialFolio {
+    /// The page frame number of the folio's first page.
+    pub(crate) pfn: usize,
+    /// How many pages it has.
+    pub(crate) pages: usize,
+    /// How many of these are in the part.
+    pub(crate) part: usize,
+}
+
+/// The folios of which an extent of ordinary pages has a part only. That can be the first and the
+/// last of each: as an extent is contiguous it has those between whole. `folio_of` returns first
+/// page frame and number of pages of the folio which a page frame belongs to.
+pub(crate) fn partial_folios<'a>(
+    extents: &'a [Extent],
+    folio_of: impl Fn(usize) -> (usize, usize) + 'a,
+) -> impl Iterator<Item = PartialFolio> + 'a {
+    extents
+        .iter()
+        .filter(|extent| extent.source == Source::Pages)
+        .flat_map(move |extent| {
+            let end = extent.pfn + extent.pages;
+            let part = |pfn: usize| {
+                let (first, pages) = folio_of(pfn);
+                PartialFolio {
+                    pfn: first,
+                    pages,
+                    part: end.min(first + pages) - extent.pfn.max(first),
+                }
+            };
+            let first = part(extent.pfn);
+            // Not if that is the same folio.
+            let last = (end > first.pfn + first.pages).then(|| part(end - 1));
+            [Some(first), last]
+        })
+        .flatten()
+        .filter(|folio| folio.part < folio.pages)
+}
+
+/// How many pages more than their parts the folios have, each counted once. Sorts them.
+pub(crate) fn rest_of_folios(folios: &mut [PartialFolio]) -> usize {
+    folios.sort_unstable_by_key(|folio| folio.pfn);
+    folios
+        .chunk_by(|a, b| a.pfn == b.pfn)
+        .map(|parts| {
+            let part = parts.iter().map(|folio| folio.part).sum();
+            parts[0].pages.saturating_sub(part)
+        })
+        .sum()
+}

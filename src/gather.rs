@@ -3,7 +3,11 @@
 //! Which memory may be exported, and how it is gathered.
 
 use super::{
-    extent::Extent,
+    account::Charge,
+    extent::{
+        self,
+        Extent, //
+    },
     kernel_ext::{
         cond_resched,
         gup::{
@@ -89,13 +93,16 @@ fn kind_bit(vma: &Vma<'_>) -> u32 {
 pub(crate) struct Gathered<'a> {
     pinner: Pinner,
     regions: &'a Regions,
+    charge: &'a Charge,
     kinds: u32,
     /// Files that must not be sealed against writing by the time everything is pinned.
     files: KVVec<(SealableFile, u64)>,
 }
 
 impl<'a> Gathered<'a> {
-    /// Gathers `ranges`, for writing if `writable`. May sleep for as long as it takes to bring the
+    /// Gathers `ranges`, for writing if `writable`, and charges `charge` for what that locks: each
+    /// batch before it is pinned, and in the end the rest of folios that are there in part. Regions
+    /// are not charged for: they are nobody else's memory. May sleep for as long as it takes to bring the
     /// memory in.
     ///
     /// Each batch of pages is checked and pinned under one hold of the mmap lock, so that no
@@ -103,6 +110,7 @@ impl<'a> Gathered<'a> {
     pub(crate) fn new(
         ranges: &[Range],
         regions: &'a Regions,
+        charge: &'a Charge,
         layout: &Layout,
         writable: bool,
     ) -> Result<Self, Failure> {
@@ -112,6 +120,7 @@ impl<'a> Gathered<'a> {
         let mut this = Self {
             pinner,
             regions,
+            charge,
             kinds: 0,
             files: KVVec::new(),
         };
@@ -123,7 +132,19 @@ impl<'a> Gathered<'a> {
                 Range::Region(region, pages) => this.take_region(region, pages, layout)?,
             }
         }
+        this.charge_folios()?;
         Ok(this)
+    }
+
+    /// Charges the rest of the folios that were pinned in part: none of it can be freed.
+    fn charge_folios(&self) -> Result<(), Reason> {
+        let mut folios = KVVec::new();
+        for folio in self.pinner.partial_folios() {
+            folios
+                .push(folio, GFP_KERNEL_ACCOUNT)
+                .map_err(|_| Reason::NoMemory)?;
+        }
+        self.charge.add(extent::rest_of_folios(&mut folios))
     }
 
     /// Takes a part of a region: it is there, whatever is mapped.
@@ -228,16 +249,20 @@ impl<'a> Gathered<'a> {
         if let Some(reason) = refusal(&vma, self.pinner.writable()) {
             return Err(BatchError::Refused(reason));
         }
-        let pages = (vma.end().min(end) - addr) / PAGE_SIZE;
-        let got = locked
-            .pin(addr, pages, &mut self.pinner)
-            .map_err(|err| match err {
-                err if err == EFAULT => BatchError::NotPresent,
-                err if err == EINTR => BatchError::Refused(Reason::Interrupted),
-                err if err == E2BIG => BatchError::Refused(Reason::TooBig),
-                err if err == ENOMEM => BatchError::Failed(Reason::NoMemory),
-                _ => BatchError::Failed(Reason::NotPinnable),
-            })?;
+        let wanted = (vma.end().min(end) - addr) / PAGE_SIZE;
+        let pages = wanted.min(self.pinner.batch_pages());
+        self.charge.add(pages).map_err(BatchError::Refused)?;
+        let before = self.pinner.len();
+        let got = locked.pin(addr, pages, &mut self.pinner);
+        // Part of a batch that failed may have been taken; it stays charged with the rest.
+        self.charge.sub(pages - (self.pinner.len() - before));
+        let got = got.map_err(|err| match err {
+            err if err == EFAULT => BatchError::NotPresent,
+            err if err == EINTR => BatchError::Refused(Reason::Interrupted),
+            err if err == E2BIG => BatchError::Refused(Reason::TooBig),
+            err if err == ENOMEM => BatchError::Failed(Reason::NoMemory),
+            _ => BatchError::Failed(Reason::NotPinnable),
+        })?;
         self.kinds |= kind_bit(&vma);
         if self.pinner.writable() {
             self.note_file(&vma, at)

@@ -2,6 +2,7 @@
 
 #include <linux/cc_platform.h>
 #include <linux/compat.h>
+#include <linux/cred.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/hugetlb.h>
@@ -12,6 +13,7 @@
 #include <linux/of.h>
 #include <linux/pci.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/user.h>
 #include <linux/sizes.h>
 #include <linux/string.h>
 #include <linux/stringhash.h>
@@ -128,6 +130,21 @@ unsigned int vmmexp_helper_dma_get_max_seg_size(struct device *dev)
 bool vmmexp_helper_page_refs_run_out(struct page *page)
 {
 	return (unsigned int)folio_ref_count(page_folio(page)) > INT_MAX / 2;
+}
+
+unsigned long vmmexp_helper_folio_pfn(struct page *page)
+{
+	return folio_pfn(page_folio(page));
+}
+
+unsigned long vmmexp_helper_folio_nr_pages(struct page *page)
+{
+	return folio_nr_pages(page_folio(page));
+}
+
+void vmmexp_helper_put_page(struct page *page)
+{
+	put_page(page);
 }
 
 unsigned long vmmexp_helper_page_to_pfn(struct page *page)
@@ -288,6 +305,14 @@ bool vmmexp_helper_of_property_present(struct device_node *np, const char *prope
 }
 #endif
 
+#ifdef CONFIG_MMU_NOTIFIER
+void vmmexp_helper_mmu_interval_set_seq(struct mmu_interval_notifier *notifier,
+					unsigned long seq)
+{
+	mmu_interval_set_seq(notifier, seq);
+}
+#endif
+
 int vmmexp_helper_platform_driver_register(struct platform_driver *driver)
 {
 	return platform_driver_register(driver);
@@ -301,6 +326,40 @@ void vmmexp_helper_cond_resched(void)
 bool vmmexp_helper_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+struct user_struct *vmmexp_helper_get_current_user(void)
+{
+	return get_uid(current_user());
+}
+
+void vmmexp_helper_get_uid(struct user_struct *user)
+{
+	get_uid(user);
+}
+
+unsigned long vmmexp_helper_locked_vm_read(struct user_struct *user)
+{
+	return atomic_long_read(&user->locked_vm);
+}
+
+bool vmmexp_helper_locked_vm_try_cmpxchg(struct user_struct *user, unsigned long *old,
+					 unsigned long new)
+{
+	return atomic_long_try_cmpxchg(&user->locked_vm, (long *)old, new);
+}
+
+void vmmexp_helper_locked_vm_sub(struct user_struct *user, unsigned long pages)
+{
+	atomic_long_sub(pages, &user->locked_vm);
+}
+
+/* As a number of bytes it would not fit 32 bits where there is no limit. */
+unsigned long vmmexp_helper_rlimit_memlock_pages(void)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK);
+
+	return limit == RLIM_INFINITY ? ULONG_MAX : limit >> PAGE_SHIFT;
 }
 
 bool vmmexp_helper_sg_has_page(struct scatterlist *sg)

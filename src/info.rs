@@ -6,12 +6,12 @@ use super::{
     buffer,
     device::File,
     export::{
-        element_size_fits,
-        max_size,
-        MAX_RANGES, //
+        element_size_fits, //
     },
     kernel_ext::{
         cache,
+        dma_buf::Memory,
+        mmu_notifier,
         usercopy, //
     },
     reason::{
@@ -37,6 +37,10 @@ fn features(file: &File) -> u64 {
         ),
         (cfg!(CONFIG_OF), u64::from(VMMEXP_FEATURE_OF)),
         (cfg!(CONFIG_OF), u64::from(VMMEXP_FEATURE_REGIONS)),
+        (mmu_notifier::EXISTS, u64::from(VMMEXP_FEATURE_STALE)),
+        (true, u64::from(VMMEXP_FEATURE_REVOKE)),
+        (true, u64::from(VMMEXP_FEATURE_EVENTFD)),
+        (true, u64::from(VMMEXP_FEATURE_MEMLOCK)),
     ]
     .into_iter()
     .filter(|&(has, _)| has)
@@ -51,7 +55,7 @@ pub(crate) fn info(file: &File, request: &mut vmmexp_info) -> Result<(), Failure
     if request.nr_regions == 0 && (request.regions != 0 || request.region_size != 0) {
         return Err(Reason::NoRanges.into());
     }
-    if request.nr_regions > MAX_RANGES {
+    if request.nr_regions > file.max_ranges() {
         return Err(Reason::TooManyRanges.into());
     }
     request.abi_version = VMMEXP_ABI_VERSION;
@@ -59,8 +63,8 @@ pub(crate) fn info(file: &File, request: &mut vmmexp_info) -> Result<(), Failure
     // CAST: Both are small.
     request.page_size = PAGE_SIZE as u32;
     request.cache_align = cache::alignment() as u32;
-    request.max_ranges = MAX_RANGES;
-    request.max_size = max_size();
+    request.max_ranges = file.max_ranges();
+    request.max_size = file.max_size();
     let regions = file.regions();
     // CAST: A device tree does not list so many.
     request.total_regions = regions.len() as u32;
@@ -78,9 +82,9 @@ pub(crate) fn info(file: &File, request: &mut vmmexp_info) -> Result<(), Failure
         usercopy::write_struct_at(addr, size, &region::info(&region))
             .map_err(|_| Reason::ArrayFault)?;
     }
-    // Nothing is charged as yet.
-    request.charged = 0;
-    request.charge_left = u64::MAX;
+    let balance = file.accounts().balance();
+    request.charged = balance.charged;
+    request.charge_left = balance.left;
     Ok(())
 }
 
@@ -93,7 +97,11 @@ pub(crate) fn query(request: &mut vmmexp_query) -> Result<(), Failure> {
     let usage = buffer.usage();
     let facts = &buffer.facts;
 
-    request.state = 0;
+    // Whoever exported it learns whether it is what they still have.
+    if let Some(memory) = buffer.memory() {
+        buffer.watch.settle(memory.extents());
+    }
+    request.state = buffer.watch.life().bits();
     request.size = facts.size;
     request.data_offset = facts.data_offset;
     request.data_size = facts.data_size;

@@ -7,10 +7,10 @@ use super::{
         self,
         Buffer, //
     },
+    device::File,
     export::{
         array_reader,
-        element_size_fits,
-        MAX_RANGES, //
+        element_size_fits, //
     },
     kernel_ext::{
         cache::Side,
@@ -45,7 +45,7 @@ struct Piece {
 }
 
 /// Does what `request` asks for.
-pub(crate) fn sync(request: &mut vmmexp_sync) -> Result<(), Failure> {
+pub(crate) fn sync(file: &File, request: &mut vmmexp_sync) -> Result<(), Failure> {
     if request.flags & !(VMMEXP_SYNC_RW | VMMEXP_SYNC_END) != 0 {
         return Err(Reason::Flags.into());
     }
@@ -63,11 +63,14 @@ pub(crate) fn sync(request: &mut vmmexp_sync) -> Result<(), Failure> {
     if writes && buffer.access() == Access::ReadOnly {
         return Err(Reason::ReadOnly.into());
     }
-    let pieces = read_pieces(request, &buffer)?;
+    let pieces = read_pieces(request, &buffer, file.max_ranges())?;
 
     let side = if request.flags & VMMEXP_SYNC_END != 0 {
         Side::Device
     } else {
+        if buffer.is_revoked() {
+            return Err(Reason::Revoked.into());
+        }
         // As `DMA_BUF_IOCTL_SYNC`: what devices are still at has to be over.
         buffer.wait_for_devices(writes).map_err(|err| Failure {
             reason: Reason::Interrupted,
@@ -93,9 +96,13 @@ pub(crate) fn sync(request: &mut vmmexp_sync) -> Result<(), Failure> {
 }
 
 /// Reads and checks all ranges; without any, all of the buffer is meant.
-fn read_pieces(request: &vmmexp_sync, buffer: &DmaBuf<Buffer>) -> Result<KVVec<Piece>, Failure> {
+fn read_pieces(
+    request: &vmmexp_sync,
+    buffer: &DmaBuf<Buffer>,
+    max_ranges: u32,
+) -> Result<KVVec<Piece>, Failure> {
     let mut pieces =
-        KVVec::with_capacity(request.nr_ranges.clamp(1, MAX_RANGES) as usize, GFP_KERNEL)
+        KVVec::with_capacity(request.nr_ranges.clamp(1, max_ranges) as usize, GFP_KERNEL)
             .map_err(|_| Reason::NoMemory)?;
     let size = buffer.facts.size;
 
@@ -115,7 +122,7 @@ fn read_pieces(request: &vmmexp_sync, buffer: &DmaBuf<Buffer>) -> Result<KVVec<P
     if !element_size_fits::<vmmexp_sync_range>(request.range_size) {
         return Err(Reason::ElementSize.into());
     }
-    if request.nr_ranges > MAX_RANGES {
+    if request.nr_ranges > max_ranges {
         return Err(Reason::TooManyRanges.into());
     }
     let mut reader = array_reader(request.ranges, request.nr_ranges, request.range_size)?;

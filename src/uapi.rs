@@ -9,6 +9,7 @@ use super::{
         for_each_reason,
         Failure, //
     },
+    state,
 };
 use kernel::{
     bindings,
@@ -135,5 +136,10 @@ const _: () = {
     assert!(options::UNALIGNED == VMMEXP_EXPORT_UNALIGNED);
     assert!(options::DRY_RUN == VMMEXP_EXPORT_DRY_RUN);
     assert!(options::EVENTFD == VMMEXP_EXPORT_EVENTFD);
+    assert!(state::LIVE == VMMEXP_STATE_LIVE);
+    assert!(state::SUSPECT == VMMEXP_STATE_SUSPECT);
+    assert!(state::STALE == VMMEXP_STATE_STALE);
+    assert!(state::REVOKED == VMMEXP_STATE_REVOKED);
+    assert!(state::RELEASED == VMMEXP_STATE_RELEASED);
     assert!(options::NAME_LEN == VMMEXP_NAME_LEN as usize);
 };

@@ -12,12 +12,14 @@
 //! ```text
 //! vmmexp_main            the module
 //!   device               /dev/vmmexp: files and ioctls
-//!     export sync info   one file for each thing a caller can ask for
+//!     export sync info revoke   one file for each thing a caller can ask for
 //!       gather           which memory may be exported, and how it is had
 //!       buffer           what is known of an exported buffer
+//!       account          what its user is charged for it
+//!       watch            whether its exporter still has the memory
 //!       carveout region  memory that Linux leaves alone: the driver, the regions, their devices
 //!         uapi           the ABI, as the C header has it
-//!           extent layout options reason     pure: no kernel, tested on the host
+//!           extent layout options reason state     pure: no kernel, tested on the host
 //!           kernel_ext   abstractions that the kernel crate lacks; all unsafe code
 //! ```
 //!
@@ -28,23 +30,36 @@
 //! 1. `mmap_lock` of the caller, for reading: a batch of at most 16 MiB is checked and pinned
 //!    under it (`gather.rs`). Nothing of the dma-buf exists as yet.
 //! 2. The list of regions (`region.rs`): taken for a look-up, also with the mmap lock held.
-//! 3. `dma_resv` of a dma-buf: held by the core around map, unmap, vmap and vunmap; taken to
-//!    count attachments. Allocations under it may reclaim memory, hence:
-//! 4. what the allocator takes.
+//! 3. `faults` of a dma-buf (`kernel_ext/dma_buf/shared.rs`): held by a fault in a mapping of it,
+//!    with the mmap lock or that of the VMA held, and under it what page tables take; held by a
+//!    revocation, with nothing held, to set a flag.
+//! 4. `dma_resv` of a dma-buf: held by the core around map, unmap, vmap and vunmap; taken to
+//!    count attachments, and by a revocation. Allocations under it may reclaim memory, hence:
+//! 5. what the allocator takes.
+//! 6. The state of a buffer (`watch.rs`): a spinlock that an MMU notifier takes, under whatever
+//!    changes an address space, reclaim included. The eventfd is signalled after it was given up.
 //!
-//! `name_lock` of a new dma-buf is taken with none of these held and nothing under it.
+//! `name_lock` of a new dma-buf and the accounts of users (`account.rs`) are taken with none of
+//! these held; the allocator comes under the latter.
+//!
+//! MMU notifiers are put in before the memory is gathered, which takes the mmap lock for writing,
+//! and taken out when the buffer goes, which waits for changes that are being made: with none of
+//! these held, and never from a notifier.
 //!
 //! Folio locks are taken when pages are unpinned, which happens with none of these held: in
-//! `release` of the dma-buf, or where an export fails, after the mmap lock was given up.
+//! `release` of the dma-buf, in the work that follows a revocation, or where an export fails, after
+//! the mmap lock was given up.
 //!
 //! # Who may sleep
 //!
-//! Everything here runs in the context of a process and may sleep. The fault handler of mappings
+//! Everything here runs in the context of a process, or of a work queue of the module's own, and
+//! may sleep, except for the MMU notifier (`watch.rs`), which must not. The fault handler of mappings
 //! (`kernel_ext/dma_buf/mmap.rs`) is called with the mmap lock or that of the VMA held for reading,
 //! takes those of the page tables, and may allocate these.
 
 use kernel::prelude::*;
 
+mod account;
 mod buffer;
 #[cfg(CONFIG_OF)]
 mod carveout;
@@ -62,13 +77,18 @@ mod reason;
     allow(dead_code, reason = "regions come from device trees")
 )]
 mod region;
+mod revoke;
+mod state;
 mod sync;
 mod uapi;
+mod watch;
 
 use kernel::str::CString;
 use kernel_ext::{
     cache,
-    misc, //
+    compat::param,
+    misc,
+    workqueue, //
 };
 
 module! {
@@ -78,6 +98,20 @@ module! {
     description: "Export memory of a process as a dma-buf",
     license: "GPL",
     imports_ns: ["DMA_BUF"],
+    params: {
+        max_buffer_bytes: u64 {
+            default: 0,
+            description: "Largest buffer in bytes (default 0: as much memory as there is)",
+        },
+        max_ranges: u32 {
+            default: 1024,
+            description: "Most ranges in one call (default 1024, at most 65536)",
+        },
+        max_user_bytes: u64 {
+            default: 0,
+            description: "Most bytes that one user may have exported, but for who may lock as much as they like (default 0: what RLIMIT_MEMLOCK allows)",
+        },
+    },
 }
 
 /// What stands for the driver of carve-outs where the kernel has no device trees.
@@ -104,6 +138,7 @@ struct Vmmexp {
     #[pin]
     _device: misc::Registration<device::File>,
     _carveouts: carveout::Registration,
+    _queue: workqueue::Registration,
     _cache: cache::Registration,
 }
 
@@ -113,10 +148,18 @@ impl kernel::InPlaceModule for Vmmexp {
             let cache = cache::Registration::new(c"vmmexp")?;
             let regions = region::Regions::new()?;
             let name = CString::try_from(c"vmmexp")?;
-            let device = device::Device::new(cache.maintainer(), regions.clone());
+            let queue = workqueue::Registration::new(c"vmmexp")?;
+            let limits = device::Limits {
+                buffer_bytes: param(&module_parameters::max_buffer_bytes),
+                ranges: param(&module_parameters::max_ranges),
+                user_bytes: param(&module_parameters::max_user_bytes),
+            };
+            let device =
+                device::Device::new(cache.maintainer(), regions.clone(), queue.get(), limits)?;
             Ok(try_pin_init!(Self {
                 _carveouts: carveout::Registration::new(regions)?,
                 _device <- misc::Registration::new(name, device),
+                _queue: queue,
                 _cache: cache,
             }? Error))
         })

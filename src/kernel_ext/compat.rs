@@ -8,6 +8,7 @@ use kernel::{
     bindings,
     device::Device,
     faux,
+    module_param::ModuleParamAccess,
     types::Opaque, //
 };
 
@@ -32,5 +33,17 @@ pub(super) fn faux_device(registration: &faux::Registration) -> &Device {
     #[cfg(not(VMMEXP_SINCE_7_3))]
     {
         registration.as_ref()
+    }
+}
+
+/// The value of a module parameter.
+pub(crate) fn param<T: Copy>(param: &ModuleParamAccess<T>) -> T {
+    #[cfg(VMMEXP_SINCE_7_3)]
+    {
+        param.value()
+    }
+    #[cfg(not(VMMEXP_SINCE_7_3))]
+    {
+        *param.value()
     }
 }

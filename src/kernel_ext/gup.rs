@@ -14,7 +14,8 @@
 use super::{
     extent::{
         self,
-        Extent, //
+        Extent,
+        PartialFolio, //
     },
     helpers,
     memory::{
@@ -83,6 +84,11 @@ impl<'a> UserMemory<'a> {
             task,
             mm: task.mm()?,
         })
+    }
+
+    /// The C view of the address space.
+    pub(super) fn mm_ptr(&self) -> *mut bindings::mm_struct {
+        self.mm.as_raw()
     }
 
     /// Takes the mmap lock for reading. May sleep.
@@ -199,6 +205,62 @@ impl Locked<'_> {
         run.ok_or(EFAULT)
     }
 
+    /// Looks how many of the `pages` pages from page-aligned `addr` on are at present those from
+    /// page frame `pfn` on; at least one. Nothing is brought in. `counted` tells whether they are
+    /// pages with references, and not what [`Self::follow`] would find.
+    ///
+    /// # Errors
+    ///
+    /// There is not one: another page is there, or at present nothing is.
+    pub(crate) fn compare(
+        &self,
+        addr: usize,
+        pfn: usize,
+        pages: usize,
+        counted: bool,
+    ) -> Result<usize, Mismatch> {
+        if !counted {
+            let run = self
+                .follow(addr, addr + pages * PAGE_SIZE)
+                .map_err(|_| Mismatch::Absent)?;
+            return if run.pfn == pfn {
+                Ok(run.pages.min(pages))
+            } else {
+                Err(Mismatch::Different)
+            };
+        }
+        let mut found = [core::ptr::null_mut(); 32];
+        // `get_user_pages_fast_only()` would do, but 32-bit arm has it from LPAE on only.
+        // SAFETY: By the invariants the mmap lock of the current task is held. The array has room
+        // for as many pointers.
+        let got = unsafe {
+            bindings::get_user_pages(
+                addr,
+                pages.min(found.len()),
+                bindings::FOLL_NOFAULT,
+                found.as_mut_ptr(),
+            )
+        };
+        let got = usize::try_from(got).map_err(|_| Mismatch::Absent)?;
+        let mut same = 0;
+        let mut all_same = true;
+        for &page in &found[..got] {
+            // SAFETY: `get_user_pages()` took a reference for us, which is given back here.
+            let found = unsafe {
+                let found = helpers::vmmexp_helper_page_to_pfn(page);
+                helpers::vmmexp_helper_put_page(page);
+                found
+            };
+            all_same &= found == pfn + same;
+            same += usize::from(all_same);
+        }
+        match same {
+            0 if got == 0 => Err(Mismatch::Absent),
+            0 => Err(Mismatch::Different),
+            same => Ok(same),
+        }
+    }
+
     /// Brings in the page at `addr`, for writing if `write`, giving the lock up and, where that
     /// takes long, letting others have it meanwhile. May sleep for as long as a userfaultfd
     /// handler or a storage device lets it, until the task is killed.
@@ -221,6 +283,15 @@ impl Locked<'_> {
             bindings::fixup_user_fault(self.mm.as_raw(), addr, flags, &mut unlocked)
         })
     }
+}
+
+/// Why [`Locked::compare`] found no page to be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mismatch {
+    /// Another page is there.
+    Different,
+    /// Nothing is there at present, or nothing that may be looked at.
+    Absent,
 }
 
 /// Page frames next to each other, as [`Locked::follow`] found them mapped.
@@ -264,6 +335,16 @@ impl Pinner {
     /// The extents pinned by now.
     pub(crate) fn extents(&self) -> &[Extent] {
         self.memory.held()
+    }
+
+    /// The folios of which only a part was pinned: see [`HeldMemory::partial_folios`].
+    pub(crate) fn partial_folios(&self) -> impl Iterator<Item = PartialFolio> + '_ {
+        self.memory.partial_folios()
+    }
+
+    /// How many pages the next batch has at most.
+    pub(crate) fn batch_pages(&self) -> usize {
+        self.batch.capacity()
     }
 
     /// Appends pages of a reserved region: see [`HeldMemory::append_reserved`].

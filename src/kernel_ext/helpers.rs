@@ -6,6 +6,7 @@
 #![allow(
     clippy::all,
     clippy::undocumented_unsafe_blocks,
+    dead_code,
     improper_ctypes,
     missing_docs,
     non_camel_case_types,

@@ -8,6 +8,7 @@ use super::{
     extent::{
         self,
         Extent,
+        PartialFolio,
         Source, //
     },
     helpers,
@@ -66,6 +67,21 @@ impl HeldMemory {
     /// The extents.
     pub(super) fn held(&self) -> &[Extent] {
         &self.extents
+    }
+
+    /// The folios of more than one page of which an extent has only a part. A folio may come more
+    /// than once.
+    pub(super) fn partial_folios(&self) -> impl Iterator<Item = PartialFolio> + '_ {
+        extent::partial_folios(&self.extents, |pfn| {
+            // SAFETY: By the invariants the page is pinned, so its folio stays what it is.
+            unsafe {
+                let page = helpers::vmmexp_helper_pfn_to_page(pfn);
+                (
+                    helpers::vmmexp_helper_folio_pfn(page),
+                    helpers::vmmexp_helper_folio_nr_pages(page),
+                )
+            }
+        })
     }
 
     /// Appends pages and takes over their pins; on failure they stay the caller's.

@@ -10,14 +10,17 @@ pub(crate) mod cache;
 pub(crate) mod compat;
 pub(crate) mod dma;
 pub(crate) mod dma_buf;
+pub(crate) mod eventfd;
 pub(crate) mod gup;
 #[cfg_attr(
     not(CONFIG_OF),
     allow(dead_code, reason = "regions come from device trees")
 )]
 mod helpers;
+pub(crate) mod memlock;
 pub(crate) mod memory;
 pub(crate) mod misc;
+pub(crate) mod mmu_notifier;
 #[cfg(CONFIG_OF)]
 pub(crate) mod of_driver;
 #[cfg_attr(
@@ -25,9 +28,11 @@ pub(crate) mod of_driver;
     allow(dead_code, reason = "regions come from device trees")
 )]
 pub(crate) mod reserved;
+pub(crate) mod task;
 pub(crate) mod usercopy;
 pub(crate) mod vma;
 mod vmap;
+pub(crate) mod workqueue;
 
 use super::extent;
 use kernel::{

@@ -149,9 +149,11 @@ apply() { # BASE OVERLAY-FILE OUT; BASE and OUT are names in $dir/tree
 
 source_of() { dtc -q -s -I dtb -O dts "$1"; }
 
-# added BASE DTB: what DTB lacks of BASE.
+# added BASE DTB [NODE PROPERTY]: what DTB lacks of BASE, but for that property.
 added() {
-	diff <(source_of "$dir/tree/$1.dtb") <(source_of "$dir/tree/$2.dtb") | grep '^<' || :
+	cp -- "$dir/tree/$1.dtb" "$dir/but.dtb"
+	(($# == 2)) || fdtput -d "$dir/but.dtb" "$3" "$4"
+	diff <(source_of "$dir/but.dtb") <(source_of "$dir/tree/$2.dtb") | grep '^<' || :
 }
 
 # --- where the regions are ---------------------------------------------------------
@@ -260,9 +262,11 @@ documented() {
 		diff <(source_of "$dir/tree/$x15-vmmexp.dtb") <(source_of "$dir/tree/documented.dtb")
 }
 
-# BASE OVERLAY REGIONS
+# BASE OVERLAY REGIONS [NODE PROPERTY], the last that the overlay takes away
+clcd=/bus@8000000/motherboard-bus@8000000/iofpga-bus@300000000/clcd@1f0000
 overlays=("$x15 $x15 2" "$x15-revb1 $x15 2" "$x15-revc $x15 2" "am572x-idk am572x-idk 2"
-	"dra7-evm dra7-evm 2" "vexpress-v2p-ca15-tc1 vexpress-a15 2"
+	"dra7-evm dra7-evm 2"
+	"vexpress-v2p-ca15-tc1 vexpress-a15 2 $clcd memory-region"
 	"virt-arm qemu-virt-arm 3" "virt-arm64 qemu-virt-arm64 3")
 echo "1..$((36 + 4 * ${#overlays[@]}))"
 
@@ -287,9 +291,10 @@ result "coding style" "$source_tree/scripts/dtc/dt-check-style" --mode=strict \
 	"$dts"/*.dtso "$dts"/*.dtsi "$binding"
 
 for line in "${overlays[@]}"; do
-	read -r base overlay regions <<<"$line"
+	read -r base overlay regions lost <<<"$line"
 	result "$base: apply-overlay" apply "$base" "$dts/$overlay-vmmexp.dtso" "$base-vmmexp"
-	result "$base: nothing of it is lost" added "$base" "$base-vmmexp"
+	# shellcheck disable=SC2086 # two words or none
+	result "$base: nothing of it is lost" added "$base" "$base-vmmexp" $lost
 	result "$base: dt-validate" validate "$dir/tree/$base-vmmexp.dtb"
 	result "$base: the regions are DDR that nothing else has" \
 		same "$regions regions" faults "$dir/tree/$base-vmmexp.dtb"

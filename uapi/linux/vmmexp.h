@@ -79,8 +79,11 @@
  * @VMMEXP_REASON_NO_MEMORY: the kernel is out of memory, or could not move
  *	this page out of an area where pages are not to be held (CMA, movable
  *	memory) [ENOMEM]
- * @VMMEXP_REASON_MEMLOCK: RLIMIT_MEMLOCK of the user is exhausted [ENOMEM]
- * @VMMEXP_REASON_USER_LIMIT: the administrator's limit per user is exhausted
+ * @VMMEXP_REASON_MEMLOCK: the caller's RLIMIT_MEMLOCK does not allow its user
+ *	to lock so much, with what is locked already; the offset is where the
+ *	pages begin that were too many, 0 where the rest of large pages was
+ *	[ENOMEM]
+ * @VMMEXP_REASON_USER_LIMIT: the same for the administrator's limit per user
  *	[ENOMEM]
  * @VMMEXP_REASON_INTERRUPTED: a fatal signal arrived; in SYNC, which waits for
  *	devices, any signal, and the call is restarted if it may be [EINTR]
@@ -194,7 +197,13 @@ struct vmmexp_range {
  *	data_offset.
  * DRY_RUN: check, fault in and pin as an export would, then let go; fd is -1.
  *	A later export may differ.
- * EVENTFD: event_fd is signalled when the state of the buffer changes.
+ * EVENTFD: one is added to the counter of event_fd whenever the state of the
+ *	buffer, as QUERY tells it, changes after the export.
+ *
+ * The user who exports is charged for the memory that this locks, as for
+ * io_uring's buffers: against RLIMIT_MEMLOCK, unless the caller has
+ * CAP_IPC_LOCK, until the memory is given back. A large page of which a part
+ * is exported counts whole. Carve-outs cost nothing.
  */
 #define VMMEXP_EXPORT_READ_ONLY		(1u << 0)
 #define VMMEXP_EXPORT_UNALIGNED		(1u << 1)
@@ -369,8 +378,9 @@ struct vmmexp_region_info {
  * @max_ranges: out: ranges in one call
  * @total_regions: out: number of carve-outs
  * @max_size: out: largest buffer, bytes
- * @charged: out: bytes charged to the calling user now
- * @charge_left: out: bytes the calling user may still export; ~0 no limit
+ * @charged: out: bytes that the calling user is charged for exports now
+ * @charge_left: out: bytes that the calling user may still be charged, by
+ *	RLIMIT_MEMLOCK of the caller and the administrator's limit; ~0 no limit
  * @error_offset: out: 0
  */
 struct vmmexp_info {
@@ -396,10 +406,18 @@ struct vmmexp_info {
  * struct vmmexp_query.state
  *
  * LIVE: the exporting process still has these pages at these addresses
- * SUSPECT: it may not; QUERY from that process tells
- * STALE: it does not: the buffer and the process's memory went apart
- * REVOKED: ended by REVOKE
+ * SUSPECT: it may not: they were taken out of its page tables, be it because
+ *	other pages come in their place (MADV_DONTNEED, a hole in the file) or for
+ *	a while (reclaim, moving). QUERY from that process looks, and answers
+ *	LIVE or STALE; as long as a page is not mapped, SUSPECT: touch it and
+ *	ask again
+ * STALE: it does not: the buffer and the process's memory went apart, as the
+ *	process unmapped or moved it, exited, or has other pages there by now
+ * REVOKED: ended by REVOKE; LIVE, SUSPECT and STALE are not told any more
  * RELEASED: revoked, and the memory is given back
+ *
+ * fork() and mprotect() change nothing of this. What was exported by region is
+ * never SUSPECT or STALE.
  */
 #define VMMEXP_STATE_LIVE		(1u << 0)
 #define VMMEXP_STATE_SUSPECT		(1u << 1)
@@ -457,6 +475,14 @@ struct vmmexp_query {
  * @reason: out: &enum vmmexp_reason
  * @pad: in: 0
  * @error_offset: out: 0
+ *
+ * Through the open file (descriptors may be copied and passed on) which made the
+ * export; if everybody has closed it, with CAP_SYS_ADMIN. From then on touching
+ * a mapping of the dma-buf is SIGBUS, and mapping it, in processes, devices or
+ * the kernel, fails, as does SYNC BEGIN. What devices and the kernel had mapped
+ * before stays until they give it up; when the last is gone the memory is given
+ * back and the user's charge with it, which the call does not wait for: QUERY
+ * and the eventfd tell of it (RELEASED). Revoking again changes nothing.
  */
 struct vmmexp_revoke {
 	__s32 fd;

@@ -37,6 +37,7 @@ const FAULT_AROUND: usize = 64;
 ///
 /// - `EINVAL`: a private mapping.
 /// - `EACCES`: a writable mapping of a read-only dma-buf.
+/// - `ENODEV`: it was revoked.
 ///
 /// # Safety
 ///
@@ -48,6 +49,9 @@ pub(super) unsafe fn mmap<T: Exporter>(
     // SAFETY: The VMA is new, so nobody else changes it.
     let had = unsafe { (*vma).__bindgen_anon_2.vm_flags };
 
+    if shared.is_revoked() {
+        return Err(ENODEV);
+    }
     // A file opened for reading only loses VM_SHARED, never VM_MAYSHARE.
     if had & helpers::VMMEXP_VM_MAYSHARE == 0 {
         return Err(EINVAL);
@@ -122,15 +126,19 @@ impl<T: Exporter> VmOps<T> {
         };
         // SAFETY: The VMA has these operations.
         let shared = unsafe { Self::shared(vma) };
-        let Some(extent) = extent::find(shared.memory.extents(), index) else {
+        // Held until the pages are in the page tables, so that a revocation finds them there.
+        let Some(faults) = shared.faults() else {
+            return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+        };
+        let memory = faults.memory();
+        let Some(extent) = extent::find(memory.extents(), index) else {
             return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
         };
 
         // As whoever else maps the memory: aliases with other attributes are not allowed.
         let insert = match extent.source {
             Source::Reserved(index)
-                if shared
-                    .memory
+                if memory
                     .reserved(index)
                     .is_some_and(|region| region.caching() == Caching::Uncached) =>
             {

@@ -26,34 +26,34 @@
 //!
 //!   The exporter is called from `map_dma_buf` and thus with the lock held; it must not take it,
 //!   nor any lock that is taken around it elsewhere.
-//! - **Lifetime**: memory is dropped in `release`, which may take folio locks. Every VMA holds the
+//! - **Lifetime**: memory is dropped in `release` at the latest, which may take folio locks. Every VMA holds the
 //!   dma-buf through its file, and importers must hold it for as long as they are attached, and
 //!   their device bound (`dma_buf_attach()`, `dma_buf_detach()`), so nothing reaches the memory
 //!   then.
 //! - **Access**: a read-only dma-buf has a read-only file, can be mapped by devices for
 //!   `DMA_TO_DEVICE` only, by processes for reading only, and not by the kernel, whose mappings
 //!   do not say what they are for.
+//! - **Revocation** ([`DmaBuf::revoke`]) ends the sharing while the dma-buf lives: what processes
+//!   have mapped is taken away, and nothing new is mapped. The memory is dropped, by a work queue,
+//!   when the last device and the kernel have given up what they had mapped by then. A user of the
+//!   memory is counted ([`Use`]) for as long as that, so none can find it gone.
 //! - **Memory without `struct page`s** goes to importers that promise to cope (`peer2peer`), and
 //!   to others only if all of the dma-buf is one run: they may look at the first page of an entry,
 //!   find none, and go by its DMA address, but must not compute the pages of several.
 
 mod mmap;
 mod ops;
+mod shared;
 
 use super::{
     cache::{
-        barrier,
         Maintainer,
         Side, //
     },
     compat,
-    extent::{
-        self,
-        Extent,
-        Source, //
-    },
+    extent::Extent,
     reserved::Reserved,
-    PAGE_SHIFT, //
+    workqueue::OwnedQueue, //
 };
 use core::{
     marker::PhantomData,
@@ -71,10 +71,18 @@ use kernel::{
         FileDescriptorReservation, //
     },
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        ArcBorrow, //
     }, //
+};
+use shared::{
+    Shared,
+    Use, //
 };
 
 pub(crate) use ops::Ops;
@@ -114,6 +122,11 @@ pub(crate) trait Exporter: Sized + Send + Sync + 'static {
     /// Called when `dev` was refused a mapping because it does not reach all of the memory. The
     /// reservation lock is held.
     fn unreachable(&self, dev: &Device);
+
+    /// Called when the memory of a revoked dma-buf has been dropped, from the work queue. May
+    /// sleep. Where it was never revoked this is never called: both are dropped in `release`, the
+    /// exporter first.
+    fn released(&self);
 }
 
 /// What may be done with a dma-buf.
@@ -147,109 +160,9 @@ pub(crate) struct Options<'a> {
     pub(crate) name: Option<&'a [u8]>,
     /// What maintains the caches around CPU access.
     pub(crate) maintainer: Maintainer,
-}
-
-/// What the dma-buf core calls `priv`.
-///
-/// Lives from the export until `release`.
-struct Shared<T: Exporter> {
-    exporter: T,
-    memory: T::Memory,
-    access: Access,
-    maintainer: Maintainer,
-    /// Device mappings, and those of them whose device snoops no cache: these are counted from
-    /// before they are made until after they are gone.
-    mappings: Atomic<i32>,
-    noncoherent: Atomic<i32>,
-    /// VMAs.
-    vmas: Atomic<i32>,
-}
-
-impl<T: Exporter> Shared<T> {
-    /// Maintains caches over a part of the memory. May sleep.
-    fn sync(&self, offset: u64, len: u64, direction: DataDirection, side: Side) {
-        // What this CPU has done comes before, what it does next after, whoever looks; and the
-        // counters below are read after a device that could see the stores was counted.
-        barrier();
-        // Where every device that has a mapping snoops the caches there is nothing to do. Without
-        // any mapping the other side may be one that no driver stands for: do the work.
-        if self.mappings.load(Relaxed) > 0 && self.noncoherent.load(Relaxed) == 0 {
-            return;
-        }
-        // SAFETY: The memory describes a buffer, and stays as long as `self`.
-        unsafe {
-            self.maintainer.maintain(
-                self.memory.extents(),
-                |index| self.memory.reserved(index),
-                offset,
-                len,
-                direction,
-                side,
-            )
-        };
-    }
-
-    /// Maintains caches over what of the memory is reserved: the DMA API has no part in that.
-    fn sync_reserved(&self, direction: DataDirection, side: Side) {
-        for extent in self.memory.extents() {
-            if let Source::Reserved(index) = extent.source {
-                if let Some(region) = self.memory.reserved(index) {
-                    region.maintain(
-                        extent.phys(PAGE_SHIFT),
-                        extent.bytes(PAGE_SHIFT),
-                        direction,
-                        side,
-                    );
-                }
-            }
-        }
-    }
-
-    /// The region and the extent, if the memory is one run of reserved memory.
-    fn only_reserved(&self) -> Option<(&Reserved, &Extent)> {
-        match self.memory.extents() {
-            [extent] => match extent.source {
-                Source::Reserved(index) => Some((self.memory.reserved(index)?, extent)),
-                Source::Pages => None,
-            },
-            _ => None,
-        }
-    }
-
-    /// Makes the caches ready for a device that snoops none to be given a mapping of the memory.
-    fn prepare_noncoherent(&self, direction: DataDirection) {
-        if matches!(direction, DataDirection::FromDevice) {
-            // The DMA API may throw lines away here, see `cache.rs`.
-            // SAFETY: The memory describes a buffer, and stays as long as `self`.
-            unsafe {
-                self.maintainer.maintain(
-                    self.memory.extents(),
-                    |index| self.memory.reserved(index),
-                    0,
-                    self.size(),
-                    direction,
-                    Side::Device,
-                )
-            };
-        } else {
-            self.sync_reserved(direction, Side::Device);
-        }
-    }
-
-    /// The same for all of the memory.
-    fn sync_all(&self, direction: DataDirection, side: Side) {
-        self.sync(0, self.size(), direction, side);
-    }
-
-    /// Whether the kernel can map it: all of it has `struct page`s, or is one run in a region.
-    fn can_vmap(&self) -> bool {
-        let extents = self.memory.extents();
-        extent::all_pages(extents) || extents.len() == 1
-    }
-
-    fn size(&self) -> u64 {
-        (extent::page_count(self.memory.extents()) as u64) << PAGE_SHIFT
-    }
+    /// Where memory is dropped after a revocation. The module must keep it until after the last
+    /// dma-buf is gone.
+    pub(crate) queue: Arc<OwnedQueue>,
 }
 
 /// Who uses a dma-buf, at one moment.
@@ -299,23 +212,18 @@ impl<T: Exporter> DmaBuf<T> {
         if memory.extents().is_empty() || (!read_only && !memory.writable()) {
             return Err(EINVAL);
         }
-        let shared = KBox::new(
-            Shared {
-                exporter,
-                memory,
-                access: options.access,
-                maintainer: options.maintainer.clone(),
-                mappings: Atomic::new(0),
-                noncoherent: Atomic::new(0),
-                vmas: Atomic::new(0),
-            },
-            GFP_KERNEL_ACCOUNT,
+        let shared = Shared::new(
+            exporter,
+            memory,
+            options.access,
+            options.maintainer.clone(),
+            options.queue.clone(),
         )?;
         let info = bindings::dma_buf_export_info {
             exp_name: T::NAME.as_char_ptr(),
             owner: compat::this_module_ptr(),
-            ops: T::ops().table(options.vmap && !read_only && shared.can_vmap()),
-            size: usize::try_from(shared.size())?,
+            ops: T::ops().table(options.vmap && !read_only && shared.plain),
+            size: usize::try_from(shared.size)?,
             // CAST: The access modes are below 4.
             flags: if read_only {
                 file::flags::O_RDONLY
@@ -324,16 +232,16 @@ impl<T: Exporter> DmaBuf<T> {
             } as c_int,
             resv: core::ptr::null_mut(),
             // Taken back below if the export fails, else in `release`.
-            priv_: KBox::into_raw(shared).cast(),
+            priv_: Arc::into_raw(shared).cast_mut().cast(),
         };
         // SAFETY: The information is complete: the operations are those for a `Shared<T>`, which
         // `priv` points to.
         let ptr = match from_err_ptr(unsafe { bindings::dma_buf_export(&info) }) {
             Ok(ptr) => ptr,
             Err(err) => {
-                // SAFETY: The pointer is from `KBox::into_raw` above, and a failed export keeps
+                // SAFETY: The pointer is from `Arc::into_raw` above, and a failed export keeps
                 // no copy of it.
-                drop(unsafe { KBox::from_raw(info.priv_.cast::<Shared<T>>()) });
+                drop(unsafe { Arc::from_raw(info.priv_.cast::<Shared<T>>()) });
                 return Err(err);
             }
         };
@@ -400,10 +308,52 @@ impl<T: Exporter> DmaBuf<T> {
         unsafe { bindings::dma_buf_fd_install(this.ptr.as_ptr(), fd.reserved_fd() as c_int) };
     }
 
-    fn shared(&self) -> &Shared<T> {
-        // SAFETY: By the invariants the dma-buf lives, so `priv` is the `Shared<T>` put there by
+    fn shared(&self) -> ArcBorrow<'_, Shared<T>> {
+        // SAFETY: By the invariants the dma-buf lives, so `priv` is from `Arc::into_raw` in
         // `export` and not released.
-        unsafe { &*(*self.ptr.as_ptr()).priv_.cast::<Shared<T>>() }
+        unsafe { ArcBorrow::from_raw((*self.ptr.as_ptr()).priv_.cast::<Shared<T>>()) }
+    }
+
+    /// The memory, which is not released for as long as the result lives; `None` once it is.
+    pub(crate) fn memory(&self) -> Option<impl Deref<Target = T::Memory> + '_> {
+        Some(MemoryRef(self.shared().begin_use()?))
+    }
+
+    /// Whether it was revoked.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.shared().is_revoked()
+    }
+
+    /// Ends the sharing, and returns whether it was this call that did. May sleep; takes the
+    /// reservation lock, and those of the mappings of processes.
+    ///
+    /// In this order: no page is put into page tables any more, and what there is is taken out;
+    /// the kernel cannot map it any more; importers that can be told to are told to give up their
+    /// mappings ([`dma_buf_invalidate_mappings()`]); the memory is released when the last mapping,
+    /// for a device or in the kernel, is gone, which this does not wait for.
+    ///
+    /// [`dma_buf_invalidate_mappings()`]: srctree/include/linux/dma-buf.h
+    pub(crate) fn revoke(&self) -> bool {
+        let ptr = self.ptr.as_ptr();
+        let shared = self.shared();
+        if !shared.set_revoked() {
+            return false;
+        }
+        // SAFETY: The dma-buf has a file with a mapping of its own. The last argument: copies are
+        // not spared, though there are none.
+        unsafe { bindings::unmap_mapping_range((*(*ptr).file).f_mapping, 0, 0, 1) };
+        // SAFETY: The dma-buf and its reservation object are valid; without a context
+        // `dma_resv_lock()` cannot fail. The tables are both of `T`, and stay. Who looks at the
+        // pointer to see whether there is `vmap` holds the lock.
+        unsafe {
+            bindings::dma_resv_lock((*ptr).resv, core::ptr::null_mut());
+            (&raw mut (*ptr).ops).write_volatile(T::ops().table(false));
+            bindings::dma_buf_invalidate_mappings(ptr);
+            bindings::dma_resv_unlock((*ptr).resv);
+        }
+        // SAFETY: It was this call that set it, and the page tables were cleared above.
+        unsafe { shared.end_first_use() };
+        true
     }
 
     /// What may be done with it.
@@ -412,9 +362,11 @@ impl<T: Exporter> DmaBuf<T> {
     }
 
     /// Makes `len` bytes from `offset` on, rounded outward to [`super::cache::alignment`], fit for
-    /// access by `side`. May sleep.
+    /// access by `side`; nothing to do once the memory is released. May sleep.
     pub(crate) fn sync(&self, offset: u64, len: u64, direction: DataDirection, side: Side) {
-        self.shared().sync(offset, len, direction, side);
+        if let Some(memory) = self.shared().begin_use() {
+            memory.sync(offset, len, direction, side);
+        }
     }
 
     /// Waits for what devices are doing with it, as far as its fences tell: for their writes, and
@@ -466,7 +418,19 @@ impl<T: Exporter> Deref for DmaBuf<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.shared().exporter
+        // SAFETY: As in `shared()`; the exporter is part of it.
+        unsafe { &(*(*self.ptr.as_ptr()).priv_.cast::<Shared<T>>()).exporter }
+    }
+}
+
+/// The memory of a dma-buf, in use.
+struct MemoryRef<'a, T: Exporter>(Use<'a, T>);
+
+impl<T: Exporter> Deref for MemoryRef<'_, T> {
+    type Target = T::Memory;
+
+    fn deref(&self) -> &T::Memory {
+        self.0.memory()
     }
 }
 

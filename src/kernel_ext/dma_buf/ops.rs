@@ -10,7 +10,6 @@ use super::{
             MapError,
             Mapping, //
         },
-        extent,
         vmap,
         PAGE_SHIFT, //
     },
@@ -29,9 +28,13 @@ use kernel::{
     device::Device,
     dma::DataDirection,
     prelude::*,
-    sync::atomic::{
-        Full,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Full,
+            Relaxed, //
+        },
+        Arc,
+        ArcBorrow, //
     }, //
 };
 
@@ -65,7 +68,8 @@ impl<T: Exporter> Ops<T> {
             end_cpu_access: Some(Self::end_cpu_access),
             mmap: Some(Self::mmap),
             vmap: if vmap { Some(Self::vmap) } else { None },
-            vunmap: if vmap { Some(Self::vunmap) } else { None },
+            // For what was mapped before a revocation, which changes the table.
+            vunmap: Some(Self::vunmap),
             ..pin_init::zeroed()
         }
     }
@@ -85,9 +89,10 @@ impl<T: Exporter> Ops<T> {
     /// # Safety
     ///
     /// `dmabuf` must be a valid dma-buf with these operations, and not be released for `'a`.
-    unsafe fn shared<'a>(dmabuf: *mut bindings::dma_buf) -> &'a Shared<T> {
-        // SAFETY: `priv` of a dma-buf with these operations is a `Shared<T>` until `release`.
-        unsafe { &*(*dmabuf).priv_.cast::<Shared<T>>() }
+    unsafe fn shared<'a>(dmabuf: *mut bindings::dma_buf) -> ArcBorrow<'a, Shared<T>> {
+        // SAFETY: `priv` of a dma-buf with these operations is from `Arc::into_raw`, and a
+        // reference until `release`.
+        unsafe { ArcBorrow::from_raw((*dmabuf).priv_.cast::<Shared<T>>()) }
     }
 
     /// # Safety
@@ -98,11 +103,11 @@ impl<T: Exporter> Ops<T> {
         attachment: *mut bindings::dma_buf_attachment,
     ) -> c_int {
         // SAFETY: The importer holds the dma-buf.
-        let extents = unsafe { Self::shared(dmabuf) }.memory.extents();
+        let plain = unsafe { Self::shared(dmabuf) }.plain;
         // SAFETY: The attachment is valid.
         let peer2peer = unsafe { (*attachment).peer2peer };
 
-        if extent::all_pages(extents) || peer2peer || extents.len() == 1 {
+        if plain || peer2peer {
             0
         } else {
             // `EOPNOTSUPP`, which the crate of 7.2 does not name.
@@ -127,27 +132,35 @@ impl<T: Exporter> Ops<T> {
         if !shared.access.allows_dma(direction) {
             return EACCES.to_ptr();
         }
+        if shared.is_revoked() {
+            return ENODEV.to_ptr();
+        }
+        let Some(used) = shared.begin_use() else {
+            return ENODEV.to_ptr();
+        };
         let coherent = dma::is_coherent(dev);
         if !coherent {
             // From here on END of somebody else does the work for this device too.
-            shared.noncoherent.fetch_add(1, Full);
-            shared.prepare_noncoherent(direction);
+            used.noncoherent.fetch_add(1, Full);
+            used.prepare_noncoherent(direction);
         }
         // SAFETY: The memory is as `Mapping::new` wants it by the contract of `Memory`, and stays
-        // until `release`, before which the importer has to unmap. It also has to be bound to its
+        // for as long as it is used, until the importer unmaps. It also has to be bound to its
         // device for as long as it has a mapping.
-        match unsafe { Mapping::new(dev, shared.memory.extents(), direction, coherent) } {
+        match unsafe { Mapping::new(dev, used.memory().extents(), direction, coherent) } {
             Ok(mapping) => {
-                shared.mappings.add(1, Relaxed);
+                used.mappings.add(1, Relaxed);
+                // Taken up again in `unmap_dma_buf`.
+                used.keep();
                 Mapping::into_raw(mapping)
             }
             Err(err) => {
                 if !coherent {
-                    shared.noncoherent.add(-1, Relaxed);
+                    used.noncoherent.add(-1, Relaxed);
                 }
                 match err {
                     MapError::Unreachable => {
-                        shared.exporter.unreachable(dev);
+                        used.exporter.unreachable(dev);
                         EIO.to_ptr()
                     }
                     MapError::Other(err) => err.to_ptr(),
@@ -167,15 +180,17 @@ impl<T: Exporter> Ops<T> {
     ) {
         // SAFETY: Importers hold the dma-buf while they are attached to it.
         let shared = unsafe { Self::shared((*attachment).dmabuf) };
+        // SAFETY: `map_dma_buf` kept a use for this mapping.
+        let used = unsafe { shared.kept_use() };
         // SAFETY: The table is from `map_dma_buf`, and the importer gives it up.
         let mapping = unsafe { Mapping::from_raw(table) };
 
         let (coherent, direction) = (mapping.is_coherent(), mapping.direction());
         drop(mapping);
-        shared.mappings.add(-1, Relaxed);
+        used.mappings.add(-1, Relaxed);
         if !coherent {
-            shared.sync_reserved(direction, Side::Cpu);
-            shared.noncoherent.add(-1, Relaxed);
+            used.sync_reserved(direction, Side::Cpu);
+            used.noncoherent.add(-1, Relaxed);
         }
     }
 
@@ -183,8 +198,8 @@ impl<T: Exporter> Ops<T> {
     ///
     /// `dmabuf` must be a dma-buf with these operations that nothing refers to any more.
     unsafe extern "C" fn release(dmabuf: *mut bindings::dma_buf) {
-        // SAFETY: `priv` is from `KBox::into_raw` in `export`. The core calls this once.
-        drop(unsafe { KBox::from_raw((*dmabuf).priv_.cast::<Shared<T>>()) });
+        // SAFETY: `priv` is from `Arc::into_raw` in `export`. The core calls this once.
+        drop(unsafe { Arc::from_raw((*dmabuf).priv_.cast::<Shared<T>>()) });
     }
 
     /// # Safety
@@ -204,6 +219,9 @@ impl<T: Exporter> Ops<T> {
             return EACCES.to_errno();
         }
         if side == Side::Cpu {
+            if shared.is_revoked() {
+                return ENODEV.to_errno();
+            }
             // The core waits too, but afterwards: lines given up now could come back from before
             // a device has written.
             let for_writing = !matches!(direction, DataDirection::FromDevice);
@@ -212,7 +230,10 @@ impl<T: Exporter> Ops<T> {
                 return err.to_errno();
             }
         }
-        shared.sync_all(direction, side);
+        // What was begun can be ended, also when nothing is left of it.
+        if let Some(used) = shared.begin_use() {
+            used.sync_all(direction, side);
+        }
         0
     }
 
@@ -248,7 +269,7 @@ impl<T: Exporter> Ops<T> {
         // SAFETY: The VMA holds the file, and with it the dma-buf.
         let shared = unsafe { Self::shared(dmabuf) };
         // SAFETY: The VMA is new, and its file keeps `shared`.
-        match unsafe { mmap::mmap(shared, vma) } {
+        match unsafe { mmap::mmap(&*shared, vma) } {
             Ok(()) => 0,
             Err(err) => err.to_errno(),
         }
@@ -264,12 +285,17 @@ impl<T: Exporter> Ops<T> {
     ) -> c_int {
         // SAFETY: The caller holds the dma-buf.
         let shared = unsafe { Self::shared(dmabuf) };
-        let extents = shared.memory.extents();
-        let mapped = match shared.only_reserved() {
+        // An error would be a warning. Once revoked this is not called any more, and before that
+        // there is always a use.
+        let Some(used) = shared.begin_use() else {
+            return ENODEV.to_errno();
+        };
+        let mapped = match used.only_reserved() {
             Some((region, extent)) => Ok(region.kernel_addr(extent.phys(PAGE_SHIFT))),
-            // SAFETY: All have `struct page`s, or there would be no `vmap`, and stay until
-            // `release`. The core calls `vunmap` before that, and only maps once at a time.
-            None => unsafe { vmap::vmap(extents) }.map(NonNull::as_ptr),
+            // SAFETY: All have `struct page`s, or there would be no `vmap`, and stay for as long
+            // as they are used. The core calls `vunmap` before that ends, and only maps once at a
+            // time.
+            None => unsafe { vmap::vmap(used.memory().extents()) }.map(NonNull::as_ptr),
         };
         match mapped {
             Ok(addr) => {
@@ -277,6 +303,8 @@ impl<T: Exporter> Ops<T> {
                 new.__bindgen_anon_1.vaddr = addr;
                 // SAFETY: The core passes a place for the result.
                 unsafe { map.write(new) };
+                // Taken up again in `vunmap`.
+                used.keep();
                 0
             }
             Err(err) => err.to_errno(),
@@ -287,8 +315,9 @@ impl<T: Exporter> Ops<T> {
     ///
     /// `map` must come from [`Self::vmap`] and not be used any more.
     unsafe extern "C" fn vunmap(dmabuf: *mut bindings::dma_buf, map: *mut bindings::iosys_map) {
-        // SAFETY: The caller holds the dma-buf.
-        if unsafe { Self::shared(dmabuf) }.only_reserved().is_some() {
+        // SAFETY: The caller holds the dma-buf, and `vmap` kept a use for this mapping.
+        let used = unsafe { Self::shared(dmabuf).kept_use() };
+        if used.only_reserved().is_some() {
             // The region stays mapped.
             return;
         }

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Watching whether the exporting process keeps the memory that it exported.
+
+use super::{
+    extent::{
+        self,
+        Extent,
+        Source, //
+    },
+    gather::Range,
+    kernel_ext::{
+        cond_resched,
+        eventfd::EventFd,
+        gup::{
+            self,
+            Mismatch,
+            UserMemory, //
+        },
+        mmu_notifier::{
+            self,
+            IntervalNotifier,
+            Watcher, //
+        }, //
+    },
+    layout::PageRange,
+    reason::Reason,
+    state::{
+        Event,
+        State,
+        Verdict,
+        LIVE, //
+    },
+};
+use kernel::{
+    new_spinlock,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        Arc,
+        SpinLock, //
+    }, //
+};
+
+/// The state of a buffer, and who is told when it changes.
+#[pin_data]
+pub(crate) struct Life {
+    #[pin]
+    state: SpinLock<State>,
+    event_fd: Option<EventFd>,
+    /// The export is done, and changes are to be told.
+    told: Atomic<bool>,
+}
+
+impl Life {
+    /// That of a buffer in the making. `event_fd` is signalled when the state changes after
+    /// [`Watch::gathered`].
+    pub(crate) fn new(event_fd: Option<EventFd>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                state <- new_spinlock!(State::new(mmu_notifier::EXISTS), "vmmexp::Life::state"),
+                event_fd,
+                told: Atomic::new(false),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// `VMMEXP_STATE_*`.
+    pub(crate) fn bits(&self) -> u32 {
+        self.state.lock().bits()
+    }
+
+    /// Changes the state, and tells if it did. Does not sleep.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let (old, new) = {
+            let mut state = self.state.lock();
+            let old = state.bits();
+            change(&mut state);
+            (old, state.bits())
+        };
+        if old != new && self.told.load(Acquire) {
+            self.signal();
+        }
+    }
+
+    fn signal(&self) {
+        if let Some(event_fd) = &self.event_fd {
+            event_fd.signal();
+        }
+    }
+
+    /// The buffer was revoked.
+    pub(crate) fn revoked(&self) {
+        self.change(State::revoke);
+    }
+
+    /// Its memory was given back.
+    pub(crate) fn released(&self) {
+        self.change(State::release);
+    }
+}
+
+impl Watcher for Arc<Life> {
+    fn event(&self, event: mmu_notifier::Event) {
+        let event = match event {
+            mmu_notifier::Event::Unmap => Event::Unmap,
+            mmu_notifier::Event::Clear => Event::Clear,
+        };
+        self.change(|state| state.observe(event));
+    }
+}
+
+/// A range that is watched.
+struct Watched {
+    notifier: Pin<KBox<IntervalNotifier<Arc<Life>>>>,
+    range: PageRange,
+    /// The index in the buffer of its first page.
+    first: usize,
+}
+
+/// The watch over all ranges of a buffer. What is exported by region, and not by address, is not
+/// watched: nothing can come in its place.
+pub(crate) struct Watch {
+    life: Arc<Life>,
+    ranges: KVec<Watched>,
+}
+
+impl Watch {
+    /// Watches those of `ranges` that are of the calling process, which is to be done before their
+    /// memory is gathered. May sleep; takes the mmap lock.
+    pub(crate) fn new(ranges: &[Range], life: Arc<Life>) -> Result<Self, Reason> {
+        let mut this = Self {
+            life,
+            ranges: KVec::new(),
+        };
+        if mmu_notifier::EXISTS {
+            this.add(ranges)?;
+        }
+        Ok(this)
+    }
+
+    fn add(&mut self, ranges: &[Range]) -> Result<(), Reason> {
+        let task = current!();
+        let memory = UserMemory::of(task).ok_or(Reason::NotUser)?;
+        let mut first = 0;
+        for range in ranges {
+            let (range, watched) = match range {
+                Range::Memory(range) => (range, true),
+                Range::Region(_, range) => (range, false),
+            };
+            // CAST: User addresses fit, and the layout refuses more than can be addressed.
+            let (start, pages) = (range.start as usize, range.pages as usize);
+            if watched {
+                let life = self.life.clone();
+                let notifier = IntervalNotifier::new(&memory, start, pages * PAGE_SIZE, life)
+                    .map_err(|_| Reason::NoMemory)?;
+                self.ranges
+                    .push(
+                        Watched {
+                            notifier,
+                            range: *range,
+                            first,
+                        },
+                        GFP_KERNEL_ACCOUNT,
+                    )
+                    .map_err(|_| Reason::NoMemory)?;
+            }
+            first += pages;
+        }
+        Ok(())
+    }
+
+    /// What is known of the buffer besides.
+    pub(crate) fn life(&self) -> &Life {
+        &self.life
+    }
+
+    /// The memory is gathered: what happens from now on counts. What happened until now is looked
+    /// at: breaking copy-on-write and moving pages, for instance, are part of gathering them.
+    pub(crate) fn gathered(&self, extents: &[Extent]) {
+        self.life.state.lock().gathered();
+        self.settle(extents);
+        self.life.told.store(true, Release);
+        if self.life.bits() & !LIVE != 0 {
+            // It may have changed in between.
+            self.life.signal();
+        }
+    }
+
+    /// Looks, if the buffer is suspect and the caller is the process that exported it, whether
+    /// its pages are those in `extents`. May sleep; takes the mmap lock.
+    pub(crate) fn settle(&self, extents: &[Extent]) {
+        let (suspect, events) = {
+            let state = self.life.state.lock();
+            (state.is_suspect(), state.events())
+        };
+        let task = current!();
+        let Some(memory) = UserMemory::of(task) else {
+            return;
+        };
+        if suspect
+            && self
+                .ranges
+                .iter()
+                .all(|watched| watched.notifier.is_of(&memory))
+        {
+            let verdict = self.look(&memory, extents);
+            self.life.change(|state| state.settle(events, verdict));
+        }
+    }
+
+    fn look(&self, memory: &UserMemory<'_>, extents: &[Extent]) -> Verdict {
+        let mut verdict = Verdict::Same;
+        for watched in &self.ranges {
+            // What is being changed now will be seen changed.
+            watched.notifier.wait_for_changes();
+            match look_at(memory, &watched.range, watched.first, extents) {
+                Verdict::Different => return Verdict::Different,
+                Verdict::Unknown => verdict = Verdict::Unknown,
+                Verdict::Same => {}
+            }
+        }
+        verdict
+    }
+}
+
+/// Compares what is mapped in `range` with the pages of a buffer from `first` on.
+fn look_at(
+    memory: &UserMemory<'_>,
+    range: &PageRange,
+    first: usize,
+    extents: &[Extent],
+) -> Verdict {
+    let mut verdict = Verdict::Same;
+    // CAST: As in `Watch::add`.
+    let (start, pages) = (range.start as usize, range.pages as usize);
+    let mut done = 0;
+    while done < pages {
+        if gup::fatal_signal_pending() {
+            return Verdict::Unknown;
+        }
+        let locked = memory.lock();
+        // A batch for each hold of the lock.
+        let stop = pages.min(done + gup::BATCH_PAGES);
+        while done < stop {
+            let index = first + done;
+            let Some(extent) = extent::find(extents, index) else {
+                return Verdict::Unknown;
+            };
+            let run = (extent.end() - index).min(stop - done);
+            let addr = start + done * PAGE_SIZE;
+            let counted = extent.source == Source::Pages;
+            match locked.compare(addr, extent.pfn_of(index), run, counted) {
+                Ok(same) => done += same,
+                Err(Mismatch::Different) => return Verdict::Different,
+                Err(Mismatch::Absent) => {
+                    verdict = Verdict::Unknown;
+                    done += 1;
+                }
+            }
+        }
+        drop(locked);
+        cond_resched();
+    }
+    verdict
+}

@@ -238,6 +238,7 @@ static inline size_t trust_unit(enum trust_kind kind)
 static inline char *trust_memory(enum trust_kind kind)
 {
 	size_t len = trust_size(kind);
+	char *mem = NULL;
 
 	switch (kind) {
 	case TRUST_ANON:
@@ -247,9 +248,12 @@ static inline char *trust_memory(enum trust_kind kind)
 	case TRUST_MEMFD:
 		return mock_mem_memfd(len);
 	case TRUST_HUGETLB:
-		return mock_mem_hugetlb(len);
+		mem = mock_mem_hugetlb(len);
+		/* More of them, to have other pages at the addresses, and for children. */
+		if (vmm_write_file("/proc/sys/vm/nr_hugepages", "8"))
+			return NULL;
 	}
-	return NULL;
+	return mem;
 }
 
 /* Touch every page, without changing it. */

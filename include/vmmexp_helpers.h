@@ -17,6 +17,7 @@
 #include <linux/platform_device.h>
 #include <linux/scatterlist.h>
 #include <linux/shmem_fs.h>
+#include <linux/sort.h>
 #include <linux/vmalloc.h>
 
 /* device.h, stringhash.h */

@@ -194,9 +194,9 @@ pub(crate) fn partial_folios<'a>(
         .filter(|folio| folio.part < folio.pages)
 }
 
-/// How many pages more than their parts the folios have, each counted once. Sorts them.
-pub(crate) fn rest_of_folios(folios: &mut [PartialFolio]) -> usize {
-    folios.sort_unstable_by_key(|folio| folio.pfn);
+/// How many pages more than their parts the folios have, each counted once. They must be sorted
+/// by `pfn`.
+pub(crate) fn rest_of_folios(folios: &[PartialFolio]) -> usize {
     folios
         .chunk_by(|a, b| a.pfn == b.pfn)
         .map(|parts| {

@@ -6,7 +6,8 @@ use super::{
     account::Charge,
     extent::{
         self,
-        Extent, //
+        Extent,
+        PartialFolio, //
     },
     kernel_ext::{
         cond_resched,
@@ -18,6 +19,10 @@ use super::{
         },
         memory::HeldMemory,
         reserved::Caching,
+        sort::{
+            sort,
+            Sortable, //
+        },
         vma::{
             Kind,
             SealableFile,
@@ -39,6 +44,7 @@ use super::{
     },
     uapi::*,
 };
+use core::cmp::Ordering;
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
@@ -86,6 +92,12 @@ fn kind_bit(vma: &Vma<'_>) -> u32 {
         Kind::File => VMMEXP_KIND_FILE,
         Kind::Driver => VMMEXP_KIND_DRIVER,
         Kind::SecretMem | Kind::FsDax | Kind::PfnMap => 0,
+    }
+}
+
+impl Sortable for PartialFolio {
+    fn order(&self, other: &Self) -> Ordering {
+        self.pfn.cmp(&other.pfn)
     }
 }
 
@@ -144,7 +156,8 @@ impl<'a> Gathered<'a> {
                 .push(folio, GFP_KERNEL_ACCOUNT)
                 .map_err(|_| Reason::NoMemory)?;
         }
-        self.charge.add(extent::rest_of_folios(&mut folios))
+        sort(&mut folios);
+        self.charge.add(extent::rest_of_folios(&folios))
     }
 
     /// Takes a part of a region: it is there, whatever is mapped.

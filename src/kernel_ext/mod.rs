@@ -28,6 +28,7 @@ pub(crate) mod of_driver;
     allow(dead_code, reason = "regions come from device trees")
 )]
 pub(crate) mod reserved;
+pub(crate) mod sort;
 pub(crate) mod task;
 pub(crate) mod usercopy;
 pub(crate) mod vma;

@@ -14,6 +14,12 @@ pub(crate) enum Source {
     /// Memory that Linux does not manage, and that no `struct page` may be used of: the index of
     /// its reserved region among those of the buffer.
     Reserved(u16),
+    /// Memory that another driver keeps for as long as it likes, and that no `struct page` is used
+    /// of either; `cached` tells how that driver maps it.
+    Foreign {
+        /// Whether the CPU's accesses go to the caches.
+        cached: bool,
+    },
 }
 
 /// A physically contiguous run of pages of a buffer.

@@ -7,6 +7,7 @@
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
+#include <linux/dma-resv.h>
 #include <linux/highmem.h>
 #include <linux/io.h>
 #include <linux/iosys-map.h>
@@ -135,6 +136,17 @@ void vmmexp_mock_pci_put(struct device *dev)
 void vmmexp_mock_get_dma_buf(struct dma_buf *dmabuf)
 {
 	get_dma_buf(dmabuf);
+}
+
+void vmmexp_mock_resv_lock(struct dma_buf *dmabuf)
+{
+	/* Without a context there is nothing that could make it fail. */
+	dma_resv_lock(dmabuf->resv, NULL);
+}
+
+void vmmexp_mock_resv_unlock(struct dma_buf *dmabuf)
+{
+	dma_resv_unlock(dmabuf->resv);
 }
 
 void vmmexp_mock_iosys_read(const struct iosys_map *map, size_t offset, void *buf, size_t len)

@@ -79,6 +79,22 @@ extern "C" {
     #[link_name = "vmmexp_mock_get_dma_buf"]
     pub(crate) fn get_dma_buf(dmabuf: *mut bindings::dma_buf);
 
+    /// Take the `dma_resv` lock of `dmabuf`.
+    ///
+    /// # Safety
+    ///
+    /// The caller must have a reference to `dmabuf` and not hold the lock.
+    #[link_name = "vmmexp_mock_resv_lock"]
+    pub(crate) fn resv_lock(dmabuf: *mut bindings::dma_buf);
+
+    /// Give it back.
+    ///
+    /// # Safety
+    ///
+    /// The caller must hold the lock.
+    #[link_name = "vmmexp_mock_resv_unlock"]
+    pub(crate) fn resv_unlock(dmabuf: *mut bindings::dma_buf);
+
     /// Read `len` bytes at `offset` of `map`.
     ///
     /// # Safety

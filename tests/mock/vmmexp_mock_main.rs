@@ -209,7 +209,7 @@ impl Importer {
             let size = u64::from(wanted) * size_of::<uapi::Segment>() as u64;
             let mut writer = user_slice(request.segments, size)?.writer();
             for segment in mapping
-                .segments()
+                .segments()?
                 .skip(request.first as usize)
                 .take(wanted as usize)
             {

@@ -14,6 +14,12 @@ pub(crate) enum Source {
     /// Memory that Linux does not manage, and that no `struct page` may be used of: the index of
     /// its reserved region among those of the buffer.
     Reserved(u16),
+    /// Memory that another driver keeps for as long as it likes, and that no `struct page` is used
+    /// of either; `cached` tells how that driver maps it.
+    Foreign {
+        /// Whether the CPU's accesses go to the caches.
+        cached: bool,
+    },
 }
 
 /// A physically contiguous run of pages of a buffer.
@@ -194,9 +200,9 @@ pub(crate) fn partial_folios<'a>(
         .filter(|folio| folio.part < folio.pages)
 }
 
-/// How many pages more than their parts the folios have, each counted once. Sorts them.
-pub(crate) fn rest_of_folios(folios: &mut [PartialFolio]) -> usize {
-    folios.sort_unstable_by_key(|folio| folio.pfn);
+/// How many pages more than their parts the folios have, each counted once. They must be sorted
+/// by `pfn`.
+pub(crate) fn rest_of_folios(folios: &[PartialFolio]) -> usize {
     folios
         .chunk_by(|a, b| a.pfn == b.pfn)
         .map(|parts| {

@@ -6,18 +6,26 @@ use super::{
     account::Charge,
     extent::{
         self,
-        Extent, //
+        Extent,
+        PartialFolio, //
     },
     kernel_ext::{
         cond_resched,
+        foreign::Word,
         gup::{
             self,
+            ForeignError,
+            FrameRun,
             Locked,
             Pinner,
             UserMemory, //
         },
         memory::HeldMemory,
         reserved::Caching,
+        sort::{
+            sort,
+            Sortable, //
+        },
         vma::{
             Kind,
             SealableFile,
@@ -39,6 +47,7 @@ use super::{
     },
     uapi::*,
 };
+use core::cmp::Ordering;
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
@@ -89,10 +98,33 @@ fn kind_bit(vma: &Vma<'_>) -> u32 {
     }
 }
 
+/// Where page frames that are mapped without references may come from.
+#[derive(Clone, Copy)]
+pub(crate) struct Sources<'a> {
+    /// From these.
+    pub(crate) regions: &'a Regions,
+    /// From any other driver's mapping too, which the administrator allows, and who exports vouches
+    /// for.
+    pub(crate) foreign: Option<Foreign>,
+}
+
+/// What of other drivers' memory may be exported.
+#[derive(Clone, Copy)]
+pub(crate) struct Foreign {
+    /// Memory that they map cached too: there are no caches to maintain.
+    pub(crate) cached: bool,
+}
+
+impl Sortable for PartialFolio {
+    fn order(&self, other: &Self) -> Ordering {
+        self.pfn.cmp(&other.pfn)
+    }
+}
+
 /// Memory held for a buffer, and what was seen on the way.
 pub(crate) struct Gathered<'a> {
     pinner: Pinner,
-    regions: &'a Regions,
+    sources: Sources<'a>,
     charge: &'a Charge,
     kinds: u32,
     /// Files that must not be sealed against writing by the time everything is pinned.
@@ -109,7 +141,7 @@ impl<'a> Gathered<'a> {
     /// munmap() or mprotect() comes between. A failure names the first offending page.
     pub(crate) fn new(
         ranges: &[Range],
-        regions: &'a Regions,
+        sources: Sources<'a>,
         charge: &'a Charge,
         layout: &Layout,
         writable: bool,
@@ -119,7 +151,7 @@ impl<'a> Gathered<'a> {
         let pinner = Pinner::new(pages as usize, writable).map_err(|_| Reason::NoMemory)?;
         let mut this = Self {
             pinner,
-            regions,
+            sources,
             charge,
             kinds: 0,
             files: KVVec::new(),
@@ -144,7 +176,8 @@ impl<'a> Gathered<'a> {
                 .push(folio, GFP_KERNEL_ACCOUNT)
                 .map_err(|_| Reason::NoMemory)?;
         }
-        self.charge.add(extent::rest_of_folios(&mut folios))
+        sort(&mut folios);
+        self.charge.add(extent::rest_of_folios(&folios))
     }
 
     /// Takes a part of a region: it is there, whatever is mapped.
@@ -274,7 +307,7 @@ impl<'a> Gathered<'a> {
     /// Takes page frames that are mapped from `addr` on, all of which must be of regions.
     ///
     /// That a frame number read from a page table stays what it is after the lock is given up is
-    /// so for regions, which are never freed, and for nothing else.
+    /// so for regions, which are never freed, and for nothing else that we could know of.
     fn take_frames(
         &mut self,
         locked: &Locked<'_>,
@@ -289,7 +322,9 @@ impl<'a> Gathered<'a> {
             return Err(Refused(Reason::PfnMap));
         }
         let run = locked.follow(addr, end).map_err(|_| NotPresent)?;
-        let (region, offset) = self.regions.find(run.pfn).ok_or(Refused(Reason::PfnMap))?;
+        let Some((region, offset)) = self.sources.regions.find(run.pfn) else {
+            return self.take_foreign(vma, run).map(|()| run.pages);
+        };
         if !vma.readable() {
             return Err(Refused(Reason::NotReadable));
         }
@@ -318,6 +353,46 @@ impl<'a> Gathered<'a> {
             })?;
         self.kinds |= VMMEXP_KIND_CARVEOUT;
         Ok(pages)
+    }
+
+    /// Takes `run`, frames of no region that are mapped in `vma`.
+    fn take_foreign(&mut self, vma: &Vma<'_>, run: FrameRun) -> Result<(), BatchError> {
+        use BatchError::*;
+
+        let foreign = self.sources.foreign.ok_or(Refused(Reason::PfnMap))?;
+        let word = Word::of_current().ok_or(Refused(Reason::PfnMap))?;
+        if !vma.readable() {
+            return Err(Refused(Reason::NotReadable));
+        }
+        if self.pinner.writable() {
+            if !vma.writable() {
+                return Err(Refused(Reason::NotWritable));
+            }
+            if vma.executable() {
+                return Err(Refused(Reason::Executable));
+            }
+            if !run.writable {
+                return Err(NotPresent);
+            }
+        }
+        let is_first = self
+            .pinner
+            .append_foreign(&word, vma, run, foreign.cached)
+            .map_err(|err| {
+                Refused(match err {
+                    ForeignError::NotKept => Reason::PfnMap,
+                    ForeignError::Caching => Reason::RegionCache,
+                    ForeignError::Other(err) if err == E2BIG => Reason::TooBig,
+                    ForeignError::Other(_) => Reason::NoMemory,
+                })
+            })?;
+        if is_first {
+            pr_warn!(
+                "another driver's memory is exported, as unsafe_export_any_pfn_root_only_taints allows: should that driver free it, who uses it next is overwritten\n"
+            );
+        }
+        self.kinds |= VMMEXP_KIND_DRIVER;
+        Ok(())
     }
 
     fn note_file(&mut self, vma: &Vma<'_>, at: u64) -> Result {

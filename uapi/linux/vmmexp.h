@@ -416,8 +416,9 @@ struct vmmexp_info {
  * REVOKED: ended by REVOKE; LIVE, SUSPECT and STALE are not told any more
  * RELEASED: revoked, and the memory is given back
  *
- * fork() and mprotect() change nothing of this. What was exported by region is
- * never SUSPECT or STALE.
+ * mprotect() changes nothing of this, nor does fork(), though of huge pages it
+ * may leave SUSPECT, which QUERY settles. What was exported by region is never
+ * SUSPECT or STALE.
  */
 #define VMMEXP_STATE_LIVE		(1u << 0)
 #define VMMEXP_STATE_SUSPECT		(1u << 1)

@@ -4,8 +4,9 @@
 //!
 //! In this order, and undone in reverse by drops: the request is checked, the address ranges are
 //! watched, the memory is gathered, each batch being charged before it is pinned, the rest of large
-//! folios is charged, what was gathered is checked, seals are looked at, the dma-buf is made, a file
-//! descriptor is reserved. The caller of [`export`] then tells user space and calls [`publish`].
+//! folios is charged, what was gathered is checked, seals are looked at, the dma-buf is made, a
+//! file descriptor is reserved. The caller of [`export`] then tells user space and calls
+//! [`publish`].
 
 use super::{
     account::Charge,

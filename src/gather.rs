@@ -134,8 +134,8 @@ pub(crate) struct Gathered<'a> {
 impl<'a> Gathered<'a> {
     /// Gathers `ranges`, for writing if `writable`, and charges `charge` for what that locks: each
     /// batch before it is pinned, and in the end the rest of folios that are there in part. Regions
-    /// are not charged for: they are nobody else's memory. May sleep for as long as it takes to bring the
-    /// memory in.
+    /// are not charged for: they are nobody else's memory. May sleep for as long as it takes to
+    /// bring the memory in.
     ///
     /// Each batch of pages is checked and pinned under one hold of the mmap lock, so that no
     /// munmap() or mprotect() comes between. A failure names the first offending page.

@@ -41,9 +41,9 @@
 //!    changes an address space, reclaim included. The eventfd is signalled after it was given up.
 //!
 //! `name_lock` of a new dma-buf, the accounts of users (`account.rs`) and the list of buffers
-//! (`registry.rs`) are taken with none of these held. The allocator comes under the second, the state
-//! of a buffer under the third, which is held for as long as the list is printed: release waits for
-//! that.
+//! (`registry.rs`) are taken with none of these held. The allocator comes under the second, the
+//! state of a buffer under the third, which is held for as long as the list is printed: release
+//! waits for that.
 //!
 //! MMU notifiers are put in before the memory is gathered, which takes the mmap lock for writing,
 //! and taken out when the buffer goes, which waits for changes that are being made: with none of
@@ -56,9 +56,9 @@
 //! # Who may sleep
 //!
 //! Everything here runs in the context of a process, or of a work queue of the module's own, and
-//! may sleep, except for the MMU notifier (`watch.rs`), which must not. The fault handler of mappings
-//! (`kernel_ext/dma_buf/mmap.rs`) is called with the mmap lock or that of the VMA held for reading,
-//! takes those of the page tables, and may allocate these.
+//! may sleep, except for the MMU notifier (`watch.rs`), which must not. The fault handler of
+//! mappings (`kernel_ext/dma_buf/mmap.rs`) is called with the mmap lock or that of the VMA held for
+//! reading, takes those of the page tables, and may allocate these.
 
 use kernel::prelude::*;
 

@@ -198,6 +198,7 @@ TEST_F(importer, kinds_of_attachment)
 		VMMEXP_MOCK_IMPORTER_OPS | VMMEXP_MOCK_PEER2PEER,
 		VMMEXP_MOCK_IMPORTER_OPS | VMMEXP_MOCK_INVALIDATE,
 		VMMEXP_MOCK_IMPORTER_OPS | VMMEXP_MOCK_PEER2PEER | VMMEXP_MOCK_INVALIDATE,
+		VMMEXP_MOCK_IMPORTER_OPS | VMMEXP_MOCK_INVALIDATE | VMMEXP_MOCK_LET_GO,
 	};
 	unsigned int i;
 
@@ -212,13 +213,40 @@ TEST_F(importer, kinds_of_attachment)
 	}
 }
 
+/* One mapping at a time; as nobody asks to let go of it, it is like any other. */
+TEST_F(importer, mapping_that_can_be_let_go_of)
+{
+	struct vmmexp_mock_segment *segments;
+	int attachment, map, again;
+
+	attachment = mock_attach(self->mock, self->dmabuf,
+				 VMMEXP_MOCK_IMPORTER_OPS | VMMEXP_MOCK_INVALIDATE |
+				 VMMEXP_MOCK_LET_GO);
+	ASSERT_LE(0, attachment);
+	map = mock_map(self->mock, attachment, VMMEXP_MOCK_BIDIRECTIONAL);
+	ASSERT_LE(0, map);
+	vmm_fill(self->mem, self->size, 0, 5);
+	EXPECT_EQ(-1, mock_mismatch(self->mock, VMMEXP_MOCK_IOC_DEVICE_IO, map, 0, self->size, 5));
+	EXPECT_EQ(-EBUSY, mock_map(self->mock, attachment, VMMEXP_MOCK_BIDIRECTIONAL));
+	EXPECT_EQ(-EINVAL, mock_segments(self->mock, map, &segments));
+	EXPECT_EQ(0, mock_unmap(self->mock, map));
+	again = mock_map(self->mock, attachment, VMMEXP_MOCK_BIDIRECTIONAL);
+	ASSERT_LE(0, again);
+	EXPECT_EQ(-1, mock_mismatch(self->mock, VMMEXP_MOCK_IOC_DEVICE_IO, again, 0, self->size,
+				    5));
+	/* Closing with it mapped is fine as well. */
+	EXPECT_EQ(0, mock_invalidated(self->mock, attachment));
+}
+
 TEST_F(importer, malformed_requests)
 {
 	int pipes[2], attachment, map;
 	__u32 none = 77;
 
 	EXPECT_EQ(-ENOTTY, vmm_ioctl(self->mock, _IO(VMMEXP_MOCK_IOC_MAGIC, 0x7f), NULL));
-	EXPECT_EQ(-EINVAL, mock_attach(self->mock, self->dmabuf, 0x8));
+	EXPECT_EQ(-EINVAL, mock_attach(self->mock, self->dmabuf, 0x10));
+	EXPECT_EQ(-EINVAL, mock_attach(self->mock, self->dmabuf, VMMEXP_MOCK_IMPORTER_OPS |
+								 VMMEXP_MOCK_LET_GO));
 	EXPECT_EQ(-EINVAL, mock_attach(self->mock, self->dmabuf, VMMEXP_MOCK_PEER2PEER));
 	EXPECT_EQ(-EBADF, mock_attach(self->mock, -1, 0));
 	ASSERT_EQ(0, pipe(pipes));

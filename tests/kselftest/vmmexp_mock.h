@@ -63,10 +63,14 @@ struct vmmexp_mock_device {
  * IMPORTER_OPS: dma_buf_dynamic_attach() with attach ops; else dma_buf_attach()
  * PEER2PEER: with IMPORTER_OPS: allow_peer2peer
  * INVALIDATE: with IMPORTER_OPS: an invalidate_mappings callback, which counts
+ * LET_GO: with INVALIDATE: it also unmaps what the attachment has mapped, which
+ *	is one mapping at most (EBUSY). That mapping is not there any more then
+ *	(ENODEV), though its number is until UNMAP. SEGMENTS has no such (EINVAL)
  */
 #define VMMEXP_MOCK_IMPORTER_OPS	0x1
 #define VMMEXP_MOCK_PEER2PEER		0x2
 #define VMMEXP_MOCK_INVALIDATE		0x4
+#define VMMEXP_MOCK_LET_GO		0x8
 
 /**
  * struct vmmexp_mock_attach - attach the device to a dma-buf
@@ -233,5 +237,12 @@ struct vmmexp_mock_invalidated {
 	_IOW(VMMEXP_MOCK_IOC_MAGIC, 0x0b, __s32)
 #define VMMEXP_MOCK_IOC_INVALIDATED \
 	_IOWR(VMMEXP_MOCK_IOC_MAGIC, 0x0c, struct vmmexp_mock_invalidated)
+/*
+ * The argument points to vendor << 16 | device of a PCI device without a driver:
+ * the first such one attaches from now on. What it does with the addresses that
+ * it gets is for its registers to tell, so there is no DEVICE_IO with it.
+ */
+#define VMMEXP_MOCK_IOC_PCI \
+	_IOW(VMMEXP_MOCK_IOC_MAGIC, 0x0d, __u32)
 
 #endif /* VMMEXP_MOCK_H */

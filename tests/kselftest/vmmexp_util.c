@@ -43,9 +43,84 @@ int vmm_ioctl(int fd, unsigned long cmd, void *arg)
 	return ioctl(fd, cmd, arg) < 0 ? -errno : 0;
 }
 
+/* The errno of each reason; 0: more than one. */
+static const int reason_errno[VMMEXP_REASON_EXPORT_FAILED + 1] = {
+	[VMMEXP_REASON_FLAGS] = EINVAL,
+	[VMMEXP_REASON_PADDING] = EINVAL,
+	[VMMEXP_REASON_UNKNOWN_TAIL] = EINVAL,
+	[VMMEXP_REASON_ELEMENT_SIZE] = EINVAL,
+	[VMMEXP_REASON_NO_RANGES] = EINVAL,
+	[VMMEXP_REASON_TOO_MANY_RANGES] = E2BIG,
+	[VMMEXP_REASON_ARRAY_FAULT] = EFAULT,
+	[VMMEXP_REASON_EMPTY_RANGE] = EINVAL,
+	[VMMEXP_REASON_RANGE_OVERFLOW] = EINVAL,
+	[VMMEXP_REASON_UNALIGNED] = EINVAL,
+	[VMMEXP_REASON_TOO_BIG] = EOVERFLOW,
+	[VMMEXP_REASON_NAME] = EINVAL,
+	[VMMEXP_REASON_FD_FLAGS] = EINVAL,
+	[VMMEXP_REASON_PHYS_BITS_VALUE] = EINVAL,
+	[VMMEXP_REASON_NOT_USER] = EFAULT,
+	[VMMEXP_REASON_HOLE] = EFAULT,
+	[VMMEXP_REASON_NOT_READABLE] = EFAULT,
+	[VMMEXP_REASON_NOT_WRITABLE] = EFAULT,
+	[VMMEXP_REASON_FAULT] = EFAULT,
+	[VMMEXP_REASON_PFNMAP] = EPERM,
+	[VMMEXP_REASON_SECRETMEM] = EPERM,
+	[VMMEXP_REASON_FSDAX] = EPERM,
+	[VMMEXP_REASON_WRITABLE_FILE] = EPERM,
+	[VMMEXP_REASON_EXECUTABLE] = EPERM,
+	[VMMEXP_REASON_SEALED] = EPERM,
+	[VMMEXP_REASON_NOT_PINNABLE] = EFAULT,
+	[VMMEXP_REASON_MAX_SEGS] = EMLINK,
+	[VMMEXP_REASON_PHYS_BITS] = ERANGE,
+	[VMMEXP_REASON_NO_MEMORY] = ENOMEM,
+	[VMMEXP_REASON_MEMLOCK] = ENOMEM,
+	[VMMEXP_REASON_USER_LIMIT] = ENOMEM,
+	[VMMEXP_REASON_INTERRUPTED] = EINTR,
+	[VMMEXP_REASON_NO_FD] = 0,
+	[VMMEXP_REASON_BAD_FD] = EBADF,
+	[VMMEXP_REASON_NOT_OURS] = EBADF,
+	[VMMEXP_REASON_BAD_REGION_FD] = EBADF,
+	[VMMEXP_REASON_NO_REGIONS] = EOPNOTSUPP,
+	[VMMEXP_REASON_REGION_ACCESS] = EACCES,
+	[VMMEXP_REASON_REGION_RANGE] = EFAULT,
+	[VMMEXP_REASON_REGION_CACHE] = EPERM,
+	[VMMEXP_REASON_BAD_EVENT_FD] = EBADF,
+	[VMMEXP_REASON_NO_EVENTS] = EOPNOTSUPP,
+	[VMMEXP_REASON_SYNC_RANGE] = EINVAL,
+	[VMMEXP_REASON_SYNC_DIRECTION] = EINVAL,
+	[VMMEXP_REASON_READ_ONLY] = EACCES,
+	[VMMEXP_REASON_REVOKED] = ENODEV,
+	[VMMEXP_REASON_NOT_OWNER] = EPERM,
+	[VMMEXP_REASON_NO_REVOKE] = EOPNOTSUPP,
+	[VMMEXP_REASON_EXPORT_FAILED] = 0,
+};
+
+/* No answer without its reason: @ret if it has one. */
+static int judge(const char *call, int ret, __u32 reason)
+{
+	bool right;
+
+	if (!ret)
+		right = reason == VMMEXP_REASON_NONE;
+	else if (reason == VMMEXP_REASON_NO_FD)
+		right = ret == -EMFILE || ret == -ENFILE;
+	else
+		right = reason != VMMEXP_REASON_NONE && reason <= VMMEXP_REASON_EXPORT_FAILED &&
+			(!reason_errno[reason] || ret == -reason_errno[reason]);
+	if (!right) {
+		fprintf(stderr, "# %s: %s, but reason %u\n", call,
+			ret ? strerror(-ret) : "success", reason);
+		abort();
+	}
+	return ret;
+}
+
 int vmm_export_call(int dev, struct vmmexp_export *ex)
 {
-	return vmm_ioctl(dev, VMMEXP_IOC_EXPORT, ex);
+	int ret = vmm_ioctl(dev, VMMEXP_IOC_EXPORT, ex);
+
+	return judge("EXPORT", ret, ex->reason);
 }
 
 int vmm_export_ranges(int dev, const struct vmmexp_range *ranges, unsigned int nr,
@@ -76,6 +151,8 @@ int vmm_export(int dev, const void *addr, size_t len, __u32 flags,
 int vmm_sync(int dev, int fd, const struct vmmexp_sync_range *ranges,
 	     unsigned int nr, __u32 flags, struct vmmexp_sync *sync)
 {
+	int ret;
+
 	memset(sync, 0, sizeof(*sync));
 	if (nr) {
 		sync->ranges = (uintptr_t)ranges;
@@ -84,20 +161,57 @@ int vmm_sync(int dev, int fd, const struct vmmexp_sync_range *ranges,
 	}
 	sync->fd = fd;
 	sync->flags = flags;
-	return vmm_ioctl(dev, VMMEXP_IOC_SYNC, sync);
+	ret = vmm_ioctl(dev, VMMEXP_IOC_SYNC, sync);
+	return judge("SYNC", ret, sync->reason);
 }
 
 int vmm_query(int dev, int fd, struct vmmexp_query *query)
 {
+	int ret;
+
 	memset(query, 0, sizeof(*query));
 	query->fd = fd;
-	return vmm_ioctl(dev, VMMEXP_IOC_QUERY, query);
+	ret = vmm_ioctl(dev, VMMEXP_IOC_QUERY, query);
+	return judge("QUERY", ret, query->reason);
 }
 
 int vmm_info(int dev, struct vmmexp_info *info)
 {
+	int ret;
+
 	memset(info, 0, sizeof(*info));
-	return vmm_ioctl(dev, VMMEXP_IOC_INFO, info);
+	ret = vmm_ioctl(dev, VMMEXP_IOC_INFO, info);
+	return judge("INFO", ret, info->reason);
+}
+
+int vmm_revoke(int dev, int fd, struct vmmexp_revoke *revoke)
+{
+	int ret;
+
+	memset(revoke, 0, sizeof(*revoke));
+	revoke->fd = fd;
+	ret = vmm_ioctl(dev, VMMEXP_IOC_REVOKE, revoke);
+	return judge("REVOKE", ret, revoke->reason);
+}
+
+int vmm_state(int dev, int fd)
+{
+	struct vmmexp_query query;
+	int ret = vmm_query(dev, fd, &query);
+
+	return ret ? ret : (int)query.state;
+}
+
+bool vmm_state_settle(int dev, int fd, __u32 state)
+{
+	unsigned int tries;
+
+	for (tries = 0; tries < 100; tries++) {
+		if (vmm_state(dev, fd) == (int)state)
+			return true;
+		vmm_msleep(50);
+	}
+	return false;
 }
 
 long long vmm_dmabuf_size(int fd)

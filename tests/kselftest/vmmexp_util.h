@@ -7,7 +7,8 @@
  * otherwise. Everything that waits is bounded.
  *
  *   ask the module	vmm_open(), vmm_export(), vmm_export_ranges(),
- *			vmm_export_call(), vmm_sync(), vmm_query(), vmm_info()
+ *			vmm_export_call(), vmm_sync(), vmm_query(), vmm_info(),
+ *			vmm_revoke(), vmm_state(), vmm_state_settle()
  *   judge an answer	EXPECT_VMM_OK(), EXPECT_VMM_ERROR(), vmm_expect_shared()
  *			(harness only)
  *   look at a dma-buf	vmm_map(), vmm_dmabuf_size(), vmm_fdinfo()
@@ -57,6 +58,12 @@ int vmm_open(void);
 int vmm_ioctl(int fd, unsigned long cmd, void *arg);
 
 /*
+ * All calls of the module from here on look at the answer: a failure has a
+ * reason, whose errno it is, and a success has none. Else they abort, and so
+ * fail the test. Where there is no structure to answer in, use vmm_ioctl().
+ */
+
+/*
  * EXPORT exactly as @ex says; nothing is filled in. Meant for what the two
  * below cannot express (names, limits, malformed requests).
  */
@@ -83,6 +90,15 @@ int vmm_sync(int dev, int fd, const struct vmmexp_sync_range *ranges,
 /* QUERY and INFO with nothing but the mandatory inputs. */
 int vmm_query(int dev, int fd, struct vmmexp_query *query);
 int vmm_info(int dev, struct vmmexp_info *info);
+
+/* REVOKE with nothing but the mandatory inputs. */
+int vmm_revoke(int dev, int fd, struct vmmexp_revoke *revoke);
+
+/* The VMMEXP_STATE_* that QUERY tells. */
+int vmm_state(int dev, int fd);
+
+/* Wait until it is @state. False if that is not so after some seconds. */
+bool vmm_state_settle(int dev, int fd, __u32 state);
 
 /* Size of a dma-buf as lseek(SEEK_END) tells it. */
 long long vmm_dmabuf_size(int fd);

@@ -5,13 +5,14 @@
 //! C header: [`include/linux/dma-buf.h`](srctree/include/linux/dma-buf.h)
 //!
 //! All functions here are to be called without the buffer's `dma_resv` lock; where the dma-buf
-//! core wants it held, its `_unlocked` variants take it.
+//! core wants it held, they take it.
 
 use crate::{
     device::Device,
     helpers, //
 };
 use core::{
+    cell::UnsafeCell,
     mem::MaybeUninit,
     ptr::NonNull, //
 };
@@ -59,6 +60,15 @@ impl DmaBuf {
         self.0.as_ptr()
     }
 
+    /// Take its `dma_resv` lock.
+    fn lock(&self) -> Locked<'_> {
+        // SAFETY: We have a reference. No function of this file takes the lock while it has a
+        // `Locked`, nor calls what takes it.
+        unsafe { helpers::resv_lock(self.as_raw()) };
+        // INVARIANT: Just taken.
+        Locked(self)
+    }
+
     /// Its size in bytes.
     pub(crate) fn size(&self) -> usize {
         // SAFETY: Valid by the invariant; the size never changes.
@@ -102,6 +112,20 @@ impl Drop for DmaBuf {
     }
 }
 
+/// That a buffer's `dma_resv` lock is held.
+///
+/// # Invariants
+///
+/// It is, by us.
+struct Locked<'a>(&'a DmaBuf);
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: Held by the invariant.
+        unsafe { helpers::resv_unlock(self.0.as_raw()) };
+    }
+}
+
 /// How to attach.
 #[derive(Clone, Copy)]
 pub(crate) enum AttachKind {
@@ -113,6 +137,8 @@ pub(crate) enum AttachKind {
         peer2peer: bool,
         /// The importer can be told to let go of its mappings.
         invalidate: bool,
+        /// And then does so at once.
+        let_go: bool,
     },
 }
 
@@ -136,17 +162,58 @@ static ATTACH_OPS: [bindings::dma_buf_attach_ops; 4] = [
     },
 ];
 
-/// Count that the exporter asks to let go; the test decides what to do about it.
+/// Numbers mappings: a table may be where one was before that is gone.
+static NEXT_MAPPING: Atomic<u32> = Atomic::new(0);
+
+/// A mapping that ends when the exporter asks for it.
+struct Passing {
+    number: u32,
+    table: NonNull<bindings::sg_table>,
+    direction: DataDirection,
+}
+
+/// What the exporter's request to let go finds.
+struct Told {
+    count: Atomic<u32>,
+    /// The mapping to let go of. Accessed with the buffer's `dma_resv` held.
+    passing: UnsafeCell<Option<Passing>>,
+}
+
+impl Told {
+    /// Whether the mapping with this number is still there.
+    ///
+    /// # Safety
+    ///
+    /// The buffer's `dma_resv` must be held.
+    unsafe fn has(&self, number: u32) -> bool {
+        // SAFETY: As the caller promises.
+        let passing = unsafe { &*self.passing.get() };
+        passing.as_ref().is_some_and(|it| it.number == number)
+    }
+}
+
+/// Count that the exporter asks to let go, and do so if there is something that can.
 ///
 /// # Safety
 ///
 /// `attach` must be an attachment made by [`Attachment::new`], not yet detached, with the
 /// `dma_resv` of its buffer held.
 unsafe extern "C" fn invalidate_mappings(attach: *mut bindings::dma_buf_attachment) {
-    // SAFETY: The attachment is valid. `Attachment::new` pointed `importer_priv` to the counter,
-    // which goes after the attachment was taken from the buffer's list, under the lock held now.
-    let count = unsafe { &*(*attach).importer_priv.cast::<Atomic<u32>>() };
-    count.fetch_add(1, Relaxed);
+    // SAFETY: The attachment is valid. `Attachment::new` pointed `importer_priv` to this, which
+    // goes after the attachment was taken from the buffer's list, under the lock held now.
+    let told = unsafe { &*(*attach).importer_priv.cast::<Told>() };
+    told.count.fetch_add(1, Relaxed);
+    // SAFETY: The lock is held.
+    if let Some(passing) = unsafe { (*told.passing.get()).take() } {
+        // SAFETY: It was mapped so, is not unmapped yet, and the lock is held.
+        unsafe {
+            bindings::dma_buf_unmap_attachment(
+                attach,
+                passing.table.as_ptr(),
+                passing.direction.into(),
+            )
+        };
+    }
 }
 
 /// A device attached to a dma-buf.
@@ -156,20 +223,30 @@ unsafe extern "C" fn invalidate_mappings(attach: *mut bindings::dma_buf_attachme
 /// `raw` is an attachment of `device` to `buffer`, ours to detach.
 pub(crate) struct Attachment {
     raw: NonNull<bindings::dma_buf_attachment>,
-    invalidations: KBox<Atomic<u32>>,
+    told: KBox<Told>,
+    /// Its mapping is in `told`.
+    let_go: bool,
     buffer: DmaBuf,
     device: Arc<Device>,
 }
 
 // SAFETY: An attachment may be used and detached on any thread.
 unsafe impl Send for Attachment {}
-// SAFETY: The functions of the dma-buf core that `&self` gives access to do their own locking.
+// SAFETY: The functions of the dma-buf core that `&self` gives access to do their own locking, and
+// what is in `told` is atomic or accessed under a lock.
 unsafe impl Sync for Attachment {}
 
 impl Attachment {
     /// Attach `device` to `buffer`.
     pub(crate) fn new(buffer: DmaBuf, device: Arc<Device>, kind: AttachKind) -> Result<Arc<Self>> {
-        let invalidations = KBox::new(Atomic::new(0), GFP_KERNEL)?;
+        let told = KBox::new(
+            Told {
+                count: Atomic::new(0),
+                passing: UnsafeCell::new(None),
+            },
+            GFP_KERNEL,
+        )?;
+        let let_go = matches!(kind, AttachKind::Ops { let_go: true, .. });
         let raw = match kind {
             // SAFETY: Buffer and device are valid, and its `dma_resv` is not held.
             AttachKind::Plain => unsafe {
@@ -178,17 +255,18 @@ impl Attachment {
             AttachKind::Ops {
                 peer2peer,
                 invalidate,
+                ..
             } => {
                 let ops = &ATTACH_OPS[usize::from(invalidate) * 2 + usize::from(peer2peer)];
-                let count: *const Atomic<u32> = &*invalidations;
-                // SAFETY: As above. The operations are static; the counter stays where it is
-                // until the attachment is detached.
+                let told: *const Told = &*told;
+                // SAFETY: As above. The operations are static; `told` stays where it is until
+                // the attachment is detached.
                 unsafe {
                     bindings::dma_buf_dynamic_attach(
                         buffer.as_raw(),
                         device.as_raw(),
                         ops,
-                        count.cast_mut().cast(),
+                        told.cast_mut().cast(),
                     )
                 }
             }
@@ -196,7 +274,8 @@ impl Attachment {
         // INVARIANT: It was just made, for nobody else.
         let attachment = Self {
             raw: NonNull::new(from_err_ptr(raw)?).ok_or(EINVAL)?,
-            invalidations,
+            told,
+            let_go,
             buffer,
             device,
         };
@@ -216,7 +295,7 @@ impl Attachment {
 
     /// How often the exporter asked to let go.
     pub(crate) fn invalidations(&self) -> u32 {
-        self.invalidations.load(Relaxed)
+        self.told.count.load(Relaxed)
     }
 }
 
@@ -244,11 +323,15 @@ pub(crate) struct Segment {
 ///
 /// # Invariants
 ///
-/// `table` is a mapping of `attachment` in `direction`, ours to unmap.
+/// `table` is a mapping of `attachment` in `direction`, ours to unmap; but if that lets go when told
+/// to, only as long as `told.passing` holds it, which nobody but us and the exporter's request takes.
 pub(crate) struct Mapping {
+    number: u32,
     table: NonNull<bindings::sg_table>,
     direction: DataDirection,
     attachment: Arc<Attachment>,
+    entries: (u32, u32),
+    addresses: (u64, u64),
 }
 
 // SAFETY: A mapping may be used and unmapped on any thread.
@@ -259,16 +342,47 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Map `attachment`.
     pub(crate) fn new(attachment: Arc<Attachment>, direction: DataDirection) -> Result<Self> {
-        // SAFETY: The attachment is valid by its invariant, the buffer's `dma_resv` not held.
+        let number = NEXT_MAPPING.fetch_add(1, Relaxed);
+        let locked = attachment.buffer.lock();
+        let passing = attachment.told.passing.get();
+        // SAFETY: The lock is held.
+        if unsafe { (*passing).is_some() } {
+            return Err(EBUSY);
+        }
+        // SAFETY: The attachment is valid by its invariant, the buffer's `dma_resv` is held.
         let table = from_err_ptr(unsafe {
-            bindings::dma_buf_map_attachment_unlocked(attachment.raw.as_ptr(), direction.into())
+            bindings::dma_buf_map_attachment(attachment.raw.as_ptr(), direction.into())
         })?;
-        // INVARIANT: It was just made, for nobody else.
+        let table = NonNull::new(table).ok_or(EINVAL)?;
+        if attachment.let_go {
+            // SAFETY: The lock is held.
+            unsafe {
+                *passing = Some(Passing {
+                    number,
+                    table,
+                    direction,
+                })
+            };
+        }
+        // SAFETY: Just made, and not unmapped before the lock is given back.
+        let list = unsafe { table.as_ref() };
+        let entries = (list.nents, list.orig_nents);
+        let addresses = (table.as_ptr().addr() as u64, list.sgl.addr() as u64);
+        drop(locked);
+        // INVARIANT: It was just made, for nobody else, and is in `passing` if it has to be.
         Ok(Self {
-            table: NonNull::new(table).ok_or(EINVAL)?,
+            number,
+            table,
             direction,
             attachment,
+            entries,
+            addresses,
         })
+    }
+
+    /// Whether the exporter can end it: then what is in it may only be accessed under the lock.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.attachment.let_go
     }
 
     /// What is mapped.
@@ -276,28 +390,34 @@ impl Mapping {
         &self.attachment
     }
 
-    fn table(&self) -> &bindings::sg_table {
-        // SAFETY: Valid by the invariant and not changed while it is mapped.
-        unsafe { self.table.as_ref() }
-    }
-
     /// The number of entries with a DMA address, and of all.
     pub(crate) fn entries(&self) -> (u32, u32) {
-        (self.table().nents, self.table().orig_nents)
+        self.entries
     }
 
     /// Where the table and its list are.
     pub(crate) fn addresses(&self) -> (u64, u64) {
-        (
-            self.table.as_ptr().addr() as u64,
-            self.table().sgl.addr() as u64,
-        )
+        self.addresses
+    }
+
+    /// The entries in their order, if nobody but us can end the mapping.
+    pub(crate) fn segments(&self) -> Result<impl Iterator<Item = Segment> + '_> {
+        if self.is_passing() {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the invariant it is mapped as long as we are there.
+        Ok(unsafe { self.segments_unchecked() })
     }
 
     /// The entries in their order.
-    pub(crate) fn segments(&self) -> impl Iterator<Item = Segment> + '_ {
+    ///
+    /// # Safety
+    ///
+    /// It must be mapped, and stay so while the iterator is used.
+    unsafe fn segments_unchecked(&self) -> impl Iterator<Item = Segment> + '_ {
         let (nents, orig_nents) = self.entries();
-        let mut next = self.table().sgl;
+        // SAFETY: Valid as the caller promises.
+        let mut next = unsafe { self.table.as_ref() }.sgl;
         (0..orig_nents).map(move |index| {
             let sg = next;
             // SAFETY: The list has `orig_nents` entries and `sg` is the one with this index.
@@ -333,14 +453,23 @@ impl Mapping {
             return Err(EACCES);
         }
         let end = offset.checked_add(bytes.len() as u64).ok_or(EINVAL)?;
-        if end > self.segments().map(|segment| segment.dma_length).sum() {
+        // What can be ended by the exporter is not while this is held.
+        let _locked = self.is_passing().then(|| self.attachment.buffer.lock());
+        // SAFETY: The lock is held if it is a mapping that is looked up here.
+        if self.is_passing() && unsafe { !self.attachment.told.has(self.number) } {
+            return Err(ENODEV);
+        }
+        // SAFETY: It is mapped: either nobody but us can end that, or it was just seen to be so
+        // with the lock held.
+        let segments = || unsafe { self.segments_unchecked() };
+        if end > segments().map(|segment| segment.dma_length).sum() {
             return Err(EINVAL);
         }
 
         // Where in the buffer the segment starts, and how many bytes are done.
         let mut start = 0u64;
         let mut done = 0usize;
-        for segment in self.segments() {
+        for segment in segments() {
             let segment_end = start + segment.dma_length;
             loop {
                 let position = offset + done as u64;
@@ -352,7 +481,7 @@ impl Mapping {
                 let phys = self
                     .attachment
                     .device
-                    .dma_to_phys(address as bindings::dma_addr_t);
+                    .dma_to_phys(address as bindings::dma_addr_t)?;
                 // CAST: below the size of a page.
                 let in_page = PAGE_SIZE - (phys as usize & (PAGE_SIZE - 1));
                 let in_segment = usize::try_from(segment_end - position).unwrap_or(usize::MAX);
@@ -393,10 +522,20 @@ unsafe fn dma_address(sg: *mut bindings::scatterlist) -> u64 {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        let _locked = self.attachment.buffer.lock();
+        if self.is_passing() {
+            let told = &self.attachment.told;
+            // SAFETY: The lock is held.
+            if unsafe { !told.has(self.number) } {
+                return;
+            }
+            // SAFETY: The lock is held.
+            unsafe { *told.passing.get() = None };
+        }
         // SAFETY: Ours to unmap by the invariant, in the direction it was mapped; the buffer's
-        // `dma_resv` is not held.
+        // `dma_resv` is held.
         unsafe {
-            bindings::dma_buf_unmap_attachment_unlocked(
+            bindings::dma_buf_unmap_attachment(
                 self.attachment.raw.as_ptr(),
                 self.table.as_ptr(),
                 self.direction.into(),

@@ -7,9 +7,11 @@
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
+#include <linux/dma-resv.h>
 #include <linux/highmem.h>
 #include <linux/io.h>
 #include <linux/iosys-map.h>
+#include <linux/pci.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
 
@@ -93,9 +95,58 @@ phys_addr_t vmmexp_mock_dma_to_phys(struct device *dev, dma_addr_t addr)
 	return dma_to_phys(dev, addr);
 }
 
+/*
+ * A real device, which does what the test's program tells its registers. That
+ * it has no driver makes no difference to its IOMMU.
+ */
+struct device *vmmexp_mock_pci_get(u32 vendor, u32 device)
+{
+	struct pci_dev *pdev = pci_get_device(vendor, device, NULL);
+	int ret = -EBUSY;
+
+	if (!pdev)
+		return ERR_PTR(-ENODEV);
+	if (pdev->dev.driver)
+		goto put;
+	ret = pci_enable_device(pdev);
+	if (ret)
+		goto put;
+	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
+	if (ret)
+		goto disable;
+	pci_set_master(pdev);
+	return &pdev->dev;
+
+disable:
+	pci_disable_device(pdev);
+put:
+	pci_dev_put(pdev);
+	return ERR_PTR(ret);
+}
+
+void vmmexp_mock_pci_put(struct device *dev)
+{
+	struct pci_dev *pdev = to_pci_dev(dev);
+
+	pci_clear_master(pdev);
+	pci_disable_device(pdev);
+	pci_dev_put(pdev);
+}
+
 void vmmexp_mock_get_dma_buf(struct dma_buf *dmabuf)
 {
 	get_dma_buf(dmabuf);
+}
+
+void vmmexp_mock_resv_lock(struct dma_buf *dmabuf)
+{
+	/* Without a context there is nothing that could make it fail. */
+	dma_resv_lock(dmabuf->resv, NULL);
+}
+
+void vmmexp_mock_resv_unlock(struct dma_buf *dmabuf)
+{
+	dma_resv_unlock(dmabuf->resv);
 }
 
 void vmmexp_mock_iosys_read(const struct iosys_map *map, size_t offset, void *buf, size_t len)

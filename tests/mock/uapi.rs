@@ -39,6 +39,7 @@ pub(crate) const KERNEL_IO: u32 = _IOW::<Io>(MAGIC, 0x09);
 pub(crate) const CPU_ACCESS: u32 = _IOW::<CpuAccess>(MAGIC, 0x0a);
 pub(crate) const MMAP: u32 = _IOW::<i32>(MAGIC, 0x0b);
 pub(crate) const INVALIDATED: u32 = _IOWR::<Invalidated>(MAGIC, 0x0c);
+pub(crate) const PCI: u32 = _IOW::<u32>(MAGIC, 0x0d);
 
 const COHERENT: u32 = 1 << 0;
 const NON_COHERENT: u32 = 1 << 1;
@@ -47,6 +48,7 @@ const DMA_PARMS: u32 = 1 << 2;
 const IMPORTER_OPS: u32 = 1 << 0;
 const PEER2PEER: u32 = 1 << 1;
 const INVALIDATE: u32 = 1 << 2;
+const LET_GO: u32 = 1 << 3;
 
 const NAME_LEN: usize = 32;
 
@@ -139,13 +141,18 @@ pub(crate) struct Attach {
 impl Attach {
     /// What is asked for.
     pub(crate) fn kind(&self) -> Result<dma_buf::AttachKind> {
-        if self.flags & !(IMPORTER_OPS | PEER2PEER | INVALIDATE) != 0 {
+        let let_go = self.flags & LET_GO != 0;
+        let invalidate = self.flags & INVALIDATE != 0;
+        if self.flags & !(IMPORTER_OPS | PEER2PEER | INVALIDATE | LET_GO) != 0
+            || (let_go && !invalidate)
+        {
             return Err(EINVAL);
         }
         if self.flags & IMPORTER_OPS != 0 {
             Ok(dma_buf::AttachKind::Ops {
                 peer2peer: self.flags & PEER2PEER != 0,
-                invalidate: self.flags & INVALIDATE != 0,
+                invalidate,
+                let_go,
             })
         } else if self.flags == 0 {
             Ok(dma_buf::AttachKind::Plain)

@@ -26,10 +26,10 @@
 //!
 //!   The exporter is called from `map_dma_buf` and thus with the lock held; it must not take it,
 //!   nor any lock that is taken around it elsewhere.
-//! - **Lifetime**: memory is dropped in `release` at the latest, which may take folio locks. Every VMA holds the
-//!   dma-buf through its file, and importers must hold it for as long as they are attached, and
-//!   their device bound (`dma_buf_attach()`, `dma_buf_detach()`), so nothing reaches the memory
-//!   then.
+//! - **Lifetime**: memory is dropped in `release` at the latest, which may take folio locks. Every
+//!   VMA holds the dma-buf through its file, and importers must hold it for as long as they are
+//!   attached, and their device bound (`dma_buf_attach()`, `dma_buf_detach()`), so nothing reaches
+//!   the memory then.
 //! - **Access**: a read-only dma-buf has a read-only file, can be mapped by devices for
 //!   `DMA_TO_DEVICE` only, by processes for reading only, and not by the kernel, whose mappings
 //!   do not say what they are for.
@@ -99,8 +99,8 @@ pub(crate) use shared::Users;
 /// to by devices and processes if [`writable`](Memory::writable) says so. Those with
 /// [`Source::Pages`] must have `struct page`s, within one extent contiguous ones; those with
 /// [`Source::Reserved`] must lie in the region that [`reserved`](Memory::reserved) returns for the
-/// index, the same one each time; those with [`Source::Foreign`] must be such that processes may map
-/// them as that tells, and need no maintenance of caches.
+/// index, the same one each time; those with [`Source::Foreign`] must be such that processes may
+/// map them as that tells, and need no maintenance of caches.
 pub(crate) unsafe trait Memory: Send + Sync + 'static {
     /// The physically contiguous runs of pages which make up the memory, in order.
     fn extents(&self) -> &[Extent];

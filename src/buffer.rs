@@ -150,7 +150,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(id) = self.watch.life().id() {
-            self.registry.remove(id);
+            self.registry.remove(&self.owner, id);
             trace::release(id, self.facts.size, self.facts.nr_segs);
         }
     }

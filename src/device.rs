@@ -51,6 +51,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Relaxed,
             Release, //
         },
         Arc, //
@@ -108,9 +109,26 @@ impl Device {
 /// Who made an export: an open `/dev/vmmexp`, whatever processes have it.
 pub(crate) struct Owner {
     gone: Atomic<bool>,
+    number: u64,
 }
 
 impl Owner {
+    /// One more.
+    fn new() -> Result<Arc<Self>> {
+        static NEXT: Atomic<u64> = Atomic::new(0);
+
+        let this = Self {
+            gone: Atomic::new(false),
+            number: NEXT.fetch_add(1u64, Relaxed),
+        };
+        Ok(Arc::new(this, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// A number that no other has.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether the file was closed by everybody who had it.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Acquire)
@@ -212,12 +230,7 @@ impl MiscFile for File {
     fn open(device: &Arc<Device>, file: &fs::File) -> Result<Self> {
         Ok(Self {
             device: device.clone(),
-            owner: Arc::new(
-                Owner {
-                    gone: Atomic::new(false),
-                },
-                GFP_KERNEL_ACCOUNT,
-            )?,
+            owner: Owner::new()?,
             writable: file.flags() & fs::file::flags::O_ACCMODE != fs::file::flags::O_RDONLY,
         })
     }

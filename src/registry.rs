@@ -55,11 +55,19 @@ pub(crate) struct Record {
     pub(crate) charge: Arc<Charge>,
 }
 
-/// The buffers there are, by the ids of their dma-bufs.
+/// What a buffer is found by: the number of who exported it, and the id of its dma-buf. So those of
+/// one file are next to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    owner: u64,
+    id: u64,
+}
+
+/// The buffers there are.
 #[pin_data]
 pub(crate) struct Registry {
     #[pin]
-    records: Mutex<RBTree<u64, Record>>,
+    records: Mutex<RBTree<Key, Record>>,
 }
 
 impl Registry {
@@ -75,82 +83,93 @@ impl Registry {
 
     /// Adds a buffer, whose dma-buf has that id. May sleep.
     pub(crate) fn add(&self, id: u64, record: Record) -> Result {
-        let node = RBTreeNode::new(id, record, GFP_KERNEL_ACCOUNT)?;
+        let owner = record.owner.number();
+        let node = RBTreeNode::new(Key { owner, id }, record, GFP_KERNEL_ACCOUNT)?;
         // Ids are not used twice; were one, its record would be dropped with no lock held.
         let before = self.records.lock().insert(node);
         drop(before);
         Ok(())
     }
 
-    /// Takes a buffer off the list. May sleep.
-    pub(crate) fn remove(&self, id: u64) {
-        let node = self.records.lock().remove_node(&id);
+    /// Takes a buffer of `owner` off the list. May sleep.
+    pub(crate) fn remove(&self, owner: &Owner, id: u64) {
+        let owner = owner.number();
+        let node = self.records.lock().remove_node(&Key { owner, id });
         // Not with the lock held.
         drop(node);
     }
 
     /// Tells of the buffers that were exported through the file of `owner`, and are there yet.
-    pub(crate) fn show_of(&self, owner: &Arc<Owner>, seq: &SeqFile) {
-        let records = self.records.lock();
-        let of_owner = || {
-            records
-                .iter()
-                .filter(|(_, record)| Arc::ptr_eq(&record.owner, owner))
-        };
-        let mut total = Sum::default();
-        for (_, record) in of_owner() {
-            total.add(record);
+    pub(crate) fn show_of(&self, owner: &Owner, seq: &SeqFile) {
+        let owner = owner.number();
+        let mut records = self.records.lock();
+        let mut totals = Totals::default();
+        for_each_of(&mut records, owner, |_, record| {
+            totals.add(record);
+            true
+        });
+        let all = &totals.all;
+        seq_print!(seq, "vmmexp-buffers:\t{}\n", all.buffers);
+        seq_print!(seq, "vmmexp-size:\t{} KiB\n", all.kib());
+        seq_print!(seq, "vmmexp-charged:\t{} KiB\n", all.charged_kib());
+        for (name, sum) in totals.kinds().filter(|(_, sum)| sum.buffers != 0) {
+            seq_print!(
+                seq,
+                "vmmexp-kind:\t{} buffers={} size={} KiB\n",
+                name,
+                sum.buffers,
+                sum.kib()
+            );
         }
-        seq_print!(seq, "vmmexp-buffers:\t{}\n", total.buffers);
-        seq_print!(seq, "vmmexp-size:\t{} KiB\n", total.kib());
-        seq_print!(seq, "vmmexp-charged:\t{} KiB\n", total.charged_kib());
-        for (kind, name) in KINDS {
-            let mut sum = Sum::default();
-            for (_, record) in of_owner().filter(|(_, record)| record.facts.kinds & kind != 0) {
-                sum.add(record);
-            }
-            if sum.buffers != 0 {
-                seq_print!(
-                    seq,
-                    "vmmexp-kind:\t{} buffers={} size={} KiB\n",
-                    name,
-                    sum.buffers,
-                    sum.kib()
-                );
-            }
-        }
-        for (&id, record) in of_owner().take(MAX_IN_FDINFO) {
+        let mut listed = 0;
+        for_each_of(&mut records, owner, |id, record| {
             seq_print!(seq, "vmmexp-buffer:\t{}\n", Line(id, record));
+            listed += 1;
+            listed < MAX_IN_FDINFO
+        });
+        if all.buffers > listed {
+            seq_print!(
+                seq,
+                "vmmexp-buffer:\t... and {} more\n",
+                all.buffers - listed
+            );
         }
-        if total.buffers > MAX_IN_FDINFO {
-            let more = total.buffers - MAX_IN_FDINFO;
-            seq_print!(seq, "vmmexp-buffer:\t... and {} more\n", more);
+    }
+}
+
+/// Calls `each` with the ids and records of `owner`'s buffers until it returns false.
+// The list is not changed, but only a cursor that could do so can be moved.
+fn for_each_of(
+    records: &mut RBTree<Key, Record>,
+    owner: u64,
+    mut each: impl FnMut(u64, &Record) -> bool,
+) {
+    let mut cursor = records.cursor_lower_bound_mut(&Key { owner, id: 0 });
+    while let Some(at) = cursor {
+        let (key, record) = at.current();
+        if key.owner != owner || !each(key.id, record) {
+            return;
         }
+        cursor = at.move_next();
     }
 }
 
 impl Show for Registry {
     fn show(&self, seq: &SeqFile) {
         let records = self.records.lock();
-        let mut total = Sum::default();
+        let mut totals = Totals::default();
         for record in records.values() {
-            total.add(record);
+            totals.add(record);
         }
+        let all = &totals.all;
         seq_print!(
             seq,
             "total buffers={} size={} KiB charged={} KiB\n",
-            total.buffers,
-            total.kib(),
-            total.charged_kib()
+            all.buffers,
+            all.kib(),
+            all.charged_kib()
         );
-        for (kind, name) in KINDS {
-            let mut sum = Sum::default();
-            for record in records
-                .values()
-                .filter(|record| record.facts.kinds & kind != 0)
-            {
-                sum.add(record);
-            }
+        for (name, sum) in totals.kinds() {
             seq_print!(
                 seq,
                 "kind {} buffers={} size={} KiB\n",
@@ -159,23 +178,47 @@ impl Show for Registry {
                 sum.kib()
             );
         }
-        for (&id, record) in records.iter().take(MAX_LISTED) {
+        for (key, record) in records.iter().take(MAX_LISTED) {
             seq_print!(
                 seq,
                 "{} pid={} uid={} comm={}\n",
-                Line(id, record),
+                Line(key.id, record),
                 record.who.pid,
                 record.who.uid,
                 Quoted(&record.who.comm)
             );
         }
-        if total.buffers > MAX_LISTED {
-            seq_print!(seq, "... and {} more\n", total.buffers - MAX_LISTED);
+        if all.buffers > MAX_LISTED {
+            seq_print!(seq, "... and {} more\n", all.buffers - MAX_LISTED);
         }
     }
 }
 
-/// Buffers added up. One with memory of several kinds counts whole for each of them.
+/// Buffers added up, and those with memory of each of [`KINDS`]: one of several kinds counts whole
+/// for each.
+#[derive(Default)]
+struct Totals {
+    all: Sum,
+    of_kind: [Sum; KINDS.len()],
+}
+
+impl Totals {
+    fn add(&mut self, record: &Record) {
+        self.all.add(record);
+        for (sum, (kind, _)) in self.of_kind.iter_mut().zip(KINDS) {
+            if record.facts.kinds & kind != 0 {
+                sum.add(record);
+            }
+        }
+    }
+
+    /// The kinds with their names.
+    fn kinds(&self) -> impl Iterator<Item = (&'static str, &Sum)> {
+        KINDS.iter().map(|&(_, name)| name).zip(&self.of_kind)
+    }
+}
+
+/// Buffers added up.
 #[derive(Default)]
 struct Sum {
     buffers: usize,

@@ -9,6 +9,7 @@
 #ifndef _VMMEXP_HELPERS_H
 #define _VMMEXP_HELPERS_H
 
+#include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
@@ -70,6 +71,9 @@ void vmmexp_helper_cache_maintain(void *addr, phys_addr_t phys, size_t len, bool
 void vmmexp_helper_mb(void);
 void vmmexp_helper_vma_set_writecombine(struct vm_area_struct *vma);
 bool vmmexp_helper_vma_is_cached(struct vm_area_struct *vma);
+bool vmmexp_helper_pfnmap_is_cached(struct follow_pfnmap_args *args);
+bool vmmexp_helper_pfnmap_is_writecombine(struct follow_pfnmap_args *args);
+bool vmmexp_helper_is_system_ram(phys_addr_t start, size_t len);
 vm_fault_t vmmexp_helper_vmf_insert_pfn_writecombine(struct vm_area_struct *vma,
 						     unsigned long addr, unsigned long pfn);
 
@@ -93,6 +97,8 @@ int vmmexp_helper_platform_driver_register(struct platform_driver *driver);
 /* sched.h */
 void vmmexp_helper_cond_resched(void);
 bool vmmexp_helper_fatal_signal_pending(void);
+void vmmexp_helper_current_comm(char *comm);
+uid_t vmmexp_helper_current_uid(void);
 
 /* cred.h, sched/signal.h, sched/user.h */
 struct user_struct *vmmexp_helper_get_current_user(void);
@@ -109,5 +115,26 @@ void vmmexp_helper_sg_set_page(struct scatterlist *sg, struct page *page,
 			       unsigned int len);
 void vmmexp_helper_sg_set_dma(struct scatterlist *sg, dma_addr_t addr,
 			      unsigned int len);
+
+/* dma-buf.h */
+u64 vmmexp_helper_dma_buf_id(struct dma_buf *dmabuf);
+
+/* vmmexp_trace.h */
+bool vmmexp_helper_trace_export_enabled(void);
+void vmmexp_helper_trace_export(u64 id, u64 bytes, u32 segs, u32 kinds, u32 flags,
+				u32 reason, int error, u64 offset, u64 duration);
+bool vmmexp_helper_trace_map_enabled(void);
+void vmmexp_helper_trace_map(u64 id, struct device *dev, enum dma_data_direction direction,
+			     u64 bytes, u32 segs, int error, u64 duration);
+bool vmmexp_helper_trace_unmap_enabled(void);
+void vmmexp_helper_trace_unmap(u64 id, struct device *dev, enum dma_data_direction direction,
+			       u64 bytes, u32 segs, int error, u64 duration);
+bool vmmexp_helper_trace_sync_enabled(void);
+void vmmexp_helper_trace_sync(u64 id, enum dma_data_direction direction, bool end,
+			      u64 bytes, int error, u64 duration);
+void vmmexp_helper_trace_state(u64 id, u32 old, u32 new);
+bool vmmexp_helper_trace_revoke_enabled(void);
+void vmmexp_helper_trace_revoke(u64 id, u64 bytes, u64 duration);
+void vmmexp_helper_trace_release(u64 id, u64 bytes, u32 segs);
 
 #endif /* _VMMEXP_HELPERS_H */

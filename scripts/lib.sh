@@ -18,6 +18,12 @@ ALL_TARGETS=(arm64 armhf amd64)
 # shellcheck disable=SC2034
 TOOLS_SUITE=trixie
 
+# That root's cargo, with packages in the cache.  A proxy on the way to them may
+# have a certificate that only this machine trusts.
+ROOT_CARGO=("$PROJECT/scripts/in-root")
+[[ ! -d /etc/ssl/certs ]] || ROOT_CARGO+=(--bind /etc/ssl/certs)
+ROOT_CARGO+=("$TOOLS_SUITE" -- env CARGO_HOME="$CACHE/cargo" cargo)
+
 ME=${0##*/}
 
 note() { printf '%s: %s\n' "$ME" "$*" >&2; }

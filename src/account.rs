@@ -145,6 +145,11 @@ impl Charge {
         })
     }
 
+    /// What is charged now.
+    pub(crate) fn pages(&self) -> usize {
+        self.pages.load(Relaxed)
+    }
+
     /// Charges `pages` more. Does not sleep.
     pub(crate) fn add(&self, pages: usize) -> Result<(), Reason> {
         if let Some((account, _)) = &self.account {

@@ -12,18 +12,32 @@ use super::{
     kernel_ext::{
         self,
         dma_buf::{
+            Act,
             DmaBuf,
+            Done,
             Exporter,
             FdError,
-            Ops, //
+            Ops,
+            Users, //
         },
         memory::HeldMemory,
+        task::Identity,
+        trace::{
+            self,
+            Timed,
+            Timer, //
+        },
         PAGE_SHIFT,
     },
     layout::Layout,
+    options::NAME_LEN,
     reason::{
         Failure,
         Reason, //
+    },
+    registry::{
+        Record,
+        Registry, //
     },
     uapi::VMMEXP_EXPORT_READ_ONLY,
     watch::Watch,
@@ -79,7 +93,8 @@ pub(crate) struct Buffer {
     pub(crate) owner: Arc<Owner>,
     /// Whether the exporting process keeps the memory.
     pub(crate) watch: Watch,
-    charge: Charge,
+    charge: Arc<Charge>,
+    registry: Arc<Registry>,
     vmap_share: Option<VmapShare>,
 }
 
@@ -91,7 +106,8 @@ impl Buffer {
         export_flags: u32,
         owner: Arc<Owner>,
         watch: Watch,
-        charge: Charge,
+        charge: Arc<Charge>,
+        registry: Arc<Registry>,
     ) -> Self {
         let writable = export_flags & VMMEXP_EXPORT_READ_ONLY == 0;
         Self {
@@ -100,14 +116,43 @@ impl Buffer {
             owner,
             watch,
             charge,
+            registry,
             // The kernel does not map what is read-only.
             vmap_share: writable.then(|| VmapShare::take(facts.size)).flatten(),
         }
     }
 
+    /// User space is about to learn of it, as a dma-buf with that `id`, `name` and `users`.
+    pub(crate) fn publish(&self, id: u64, name: &[u8; NAME_LEN], users: &Arc<Users>) -> Result {
+        self.registry.add(
+            id,
+            Record {
+                facts: self.facts,
+                export_flags: self.export_flags,
+                name: *name,
+                who: Identity::of_current(),
+                owner: self.owner.clone(),
+                life: self.watch.life().clone(),
+                users: users.clone(),
+                charge: self.charge.clone(),
+            },
+        )?;
+        self.watch.life().set_id(id);
+        Ok(())
+    }
+
     /// Whether the kernel may map it.
     pub(crate) fn may_be_vmapped(&self) -> bool {
         self.vmap_share.is_some()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(id) = self.watch.life().id() {
+            self.registry.remove(id);
+            trace::release(id, self.facts.size, self.facts.nr_segs);
+        }
     }
 }
 
@@ -150,6 +195,7 @@ static OPS: Ops<Buffer> = Ops::new();
 
 impl Exporter for Buffer {
     type Memory = HeldMemory;
+    type Watch = Timer;
 
     const NAME: &'static CStr = c"vmmexp";
 
@@ -170,23 +216,59 @@ impl Exporter for Buffer {
             );
         }
     }
+
+    fn begins(&self, act: Act) -> Option<Timer> {
+        Timer::start(match act {
+            Act::Map => Timed::Map,
+            Act::Unmap => Timed::Unmap,
+            Act::BeginCpuAccess | Act::EndCpuAccess => Timed::Sync,
+        })
+    }
+
+    fn ended(&self, timer: Timer, done: &Done<'_>) {
+        match (done.act, done.dev) {
+            (Act::Map | Act::Unmap, Some(dev)) => {
+                let event = trace::Mapping {
+                    id: done.id,
+                    dev,
+                    direction: done.direction,
+                    bytes: done.bytes,
+                    segs: done.segs,
+                    error: done.error,
+                };
+                if done.act == Act::Map {
+                    timer.map(&event);
+                } else {
+                    timer.unmap(&event);
+                }
+            }
+            _ => timer.sync(&trace::Sync {
+                id: done.id,
+                direction: done.direction,
+                end: done.act == Act::EndCpuAccess,
+                bytes: done.bytes,
+                error: done.error,
+            }),
+        }
+    }
 }
 
-/// Whether nothing has been logged about `dev` lately: of so many devices, by name, the last ones
-/// are remembered. A log that users can fill is none, and making devices is not for users.
+/// Whether nothing has been logged about `dev`. Devices are remembered by name, for ever: so many
+/// lines there are, and then no more, whatever users do. The trace has every refusal.
 fn is_news(dev: &Device) -> bool {
-    const REMEMBERED: usize = 64;
+    const REMEMBERED: usize = 1024;
     static TOLD: [Atomic<u32>; REMEMBERED] = [const { Atomic::new(0) }; REMEMBERED];
-    static NEXT: Atomic<u32> = Atomic::new(0);
 
     // Zero is for a slot without a device.
     let id = kernel_ext::device_name_hash(dev) | 1;
-    if TOLD.iter().any(|slot| slot.load(Relaxed) == id) {
-        return false;
+    for slot in &TOLD {
+        match slot.cmpxchg(0, id, Relaxed) {
+            Ok(_) => return true,
+            Err(told) if told == id => return false,
+            Err(_) => {}
+        }
     }
-    let next = NEXT.fetch_add(1u32, Relaxed) as usize % REMEMBERED;
-    TOLD[next].store(id, Relaxed);
-    true
+    false
 }
 
 /// The buffer that a file descriptor of the caller stands for.

@@ -4,7 +4,12 @@
 
 use super::{
     account::Accounts,
-    export, info,
+    export,
+    gather::{
+        Foreign,
+        Sources, //
+    },
+    info,
     kernel_ext::{
         self,
         cache::Maintainer,
@@ -24,6 +29,7 @@ use super::{
         Reason, //
     },
     region::Regions,
+    registry::Registry,
     revoke, sync,
     uapi::{
         self,
@@ -40,6 +46,7 @@ use kernel::{
     ioctl::_IOC_SIZE,
     page::PAGE_SIZE,
     prelude::*,
+    seq_file::SeqFile,
     sync::{
         atomic::{
             Acquire,
@@ -59,6 +66,8 @@ pub(crate) struct Limits {
     pub(crate) ranges: u32,
     /// The most that one user is charged, bytes; 0 for what their `RLIMIT_MEMLOCK` allows.
     pub(crate) user_bytes: u64,
+    /// Whether memory that cannot be held may be exported, by who may do worse.
+    pub(crate) any_pfn: bool,
 }
 
 /// The most ranges in one call that the administrator can allow.
@@ -70,16 +79,18 @@ pub(crate) struct Device {
     regions: Arc<Regions>,
     accounts: Arc<Accounts>,
     queue: Arc<OwnedQueue>,
+    registry: Arc<Registry>,
     limits: Limits,
 }
 
 impl Device {
     /// A device whose buffers' caches `maintainer` maintains, which exports parts of `regions`
-    /// too, and drops revoked memory in `queue`.
+    /// too, drops revoked memory in `queue`, and lists its buffers in `registry`.
     pub(crate) fn new(
         maintainer: Maintainer,
         regions: Arc<Regions>,
         queue: Arc<OwnedQueue>,
+        registry: Arc<Registry>,
         limits: Limits,
     ) -> Result<Arc<Self>> {
         let device = Self {
@@ -87,6 +98,7 @@ impl Device {
             regions,
             accounts: Accounts::new(limits.user_bytes)?,
             queue,
+            registry,
             limits,
         };
         Ok(Arc::new(device, GFP_KERNEL)?)
@@ -134,6 +146,11 @@ impl File {
         &self.device.queue
     }
 
+    /// The buffers there are.
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.device.registry
+    }
+
     /// What exports through this file are known to be of.
     pub(crate) fn owner(&self) -> &Arc<Owner> {
         &self.owner
@@ -142,6 +159,16 @@ impl File {
     /// Whether an export of `owner` was made through this file.
     pub(crate) fn is_of(&self, owner: &Arc<Owner>) -> bool {
         Arc::ptr_eq(&self.owner, owner)
+    }
+
+    /// Where page frames without references may come from.
+    pub(crate) fn sources(&self) -> Sources<'_> {
+        Sources {
+            regions: self.regions(),
+            foreign: self.device.limits.any_pfn.then(|| Foreign {
+                cached: !self.maintainer().is_needed(),
+            }),
+        }
     }
 
     /// Whether buffers that can be written to may be exported through this file.
@@ -201,13 +228,19 @@ impl MiscFile for File {
             size: _IOC_SIZE(cmd),
         };
         match uapi::number(cmd) {
-            Some(vmmexp_export::NR) => call.answer(|r| export::export(self, r), export::publish),
+            Some(vmmexp_export::NR) => {
+                call.answer_any(|r, read| export::export(self, r, read), export::publish)
+            }
             Some(vmmexp_sync::NR) => call.answer(|r| sync::sync(self, r), drop),
             Some(vmmexp_info::NR) => call.answer(|r| info::info(self, r), drop),
             Some(vmmexp_query::NR) => call.answer(info::query, drop),
             Some(vmmexp_revoke::NR) => call.answer(|r| revoke::revoke(self, r), drop),
             _ => Err(ENOTTY),
         }
+    }
+
+    fn show_fdinfo(&self, seq: &SeqFile) {
+        self.registry().show_of(&self.owner, seq);
     }
 }
 
@@ -225,17 +258,32 @@ impl Call {
         handle: impl FnOnce(&mut R) -> Result<T, Failure>,
         publish: impl FnOnce(T),
     ) -> Result<isize> {
+        let handle_known = |request: &mut R, read: Result<(), Failure>| {
+            read?;
+            handle(request)
+        };
+        self.answer_any(handle_known, publish)
+    }
+
+    /// The same, but `handle` is also to answer a request that says more than this module knows:
+    /// then it is told so.
+    fn answer_any<R: Request, T>(
+        &self,
+        handle: impl FnOnce(&mut R, Result<(), Failure>) -> Result<T, Failure>,
+        publish: impl FnOnce(T),
+    ) -> Result<isize> {
         if self.size < R::SIZE_MIN {
             return Err(EINVAL);
         }
         let mut request = R::default();
         let read = usercopy::read_struct_at(self.addr, self.size, &mut request);
         request.clear_answers();
-        let outcome = match read {
-            Ok(()) => handle(&mut request),
+        let read = match read {
+            Ok(()) => Ok(()),
             Err(ReadError::UnknownTail) => Err(Reason::UnknownTail.into()),
             Err(ReadError::Fault) => return Err(EFAULT),
         };
+        let outcome = handle(&mut request, read);
         request.set_outcome(outcome.as_ref().map(|_| ()).map_err(|&failure| failure));
         usercopy::write_struct_at(self.addr, self.size, &request)?;
         match outcome {

@@ -4,8 +4,9 @@
 //!
 //! In this order, and undone in reverse by drops: the request is checked, the address ranges are
 //! watched, the memory is gathered, each batch being charged before it is pinned, the rest of large
-//! folios is charged, what was gathered is checked, seals are looked at, the dma-buf is made, a file
-//! descriptor is reserved. The caller of [`export`] then tells user space and calls [`publish`].
+//! folios is charged, what was gathered is checked, seals are looked at, the dma-buf is made, a
+//! file descriptor is reserved. The caller of [`export`] then tells user space and calls
+//! [`publish`].
 
 use super::{
     account::Charge,
@@ -31,6 +32,11 @@ use super::{
         eventfd::EventFd,
         gup,
         misc::FileRef,
+        trace::{
+            self,
+            Timed,
+            Timer, //
+        },
         usercopy::{
             self,
             ReadError, //
@@ -85,17 +91,55 @@ pub(crate) fn publish(pending: Option<Pending>) {
     }
 }
 
-/// Exports what `request` asks for, and answers in it.
-pub(crate) fn export(file: &File, request: &mut vmmexp_export) -> Result<Option<Pending>, Failure> {
+/// Exports what `request` asks for, and answers in it; or fails as it could not be `read`.
+pub(crate) fn export(
+    file: &File,
+    request: &mut vmmexp_export,
+    read: Result<(), Failure>,
+) -> Result<Option<Pending>, Failure> {
+    let timer = Timer::start(Timed::Export);
+    let result = read.and_then(|()| try_export(file, request));
+    if let Some(timer) = timer {
+        timer.export(&event(request, &result));
+    }
+    result
+}
+
+/// What the trace tells of an export.
+fn event(request: &vmmexp_export, result: &Result<Option<Pending>, Failure>) -> trace::Export {
+    let answered = trace::Export {
+        bytes: request.size,
+        segs: request.nr_segs,
+        kinds: request.kinds,
+        flags: request.flags,
+        ..Default::default()
+    };
+    match result {
+        Ok(None) => answered,
+        Ok(Some(pending)) => trace::Export {
+            id: pending.dma_buf.id(),
+            ..answered
+        },
+        Err(failure) => trace::Export {
+            reason: failure.reason as u32,
+            error: -failure.errno,
+            offset: failure.offset,
+            ..answered
+        },
+    }
+}
+
+fn try_export(file: &File, request: &mut vmmexp_export) -> Result<Option<Pending>, Failure> {
     let options = check_options(file, request)?;
     let event_fd = options.eventfd.map(open_event_fd).transpose()?;
     let (ranges, layout) = read_ranges(file, request, &options)?;
 
     let charge = Charge::new(file.accounts())?;
+    let charge = Arc::new(charge, GFP_KERNEL_ACCOUNT).map_err(|_| Reason::NoMemory)?;
     let life = Life::new(event_fd).map_err(|_| Reason::NoMemory)?;
     let watch = Watch::new(&ranges, life)?;
     let writable = !options.read_only;
-    let gathered = Gathered::new(&ranges, file.regions(), &charge, &layout, writable)?;
+    let gathered = Gathered::new(&ranges, file.sources(), &charge, &layout, writable)?;
     check_extents(&options, &layout, gathered.extents())?;
     gathered.check_seals()?;
     let facts = Facts::new(&layout, gathered.extents(), gathered.kinds());
@@ -106,7 +150,14 @@ pub(crate) fn export(file: &File, request: &mut vmmexp_export) -> Result<Option<
 
     watch.gathered(gathered.extents());
     let memory = gathered.finish();
-    let exporter = Buffer::new(facts, request.flags, file.owner().clone(), watch, charge);
+    let exporter = Buffer::new(
+        facts,
+        request.flags,
+        file.owner().clone(),
+        watch,
+        charge,
+        file.registry().clone(),
+    );
     let vmap = exporter.may_be_vmapped();
     let dma_buf = DmaBuf::export(
         exporter,
@@ -127,6 +178,9 @@ pub(crate) fn export(file: &File, request: &mut vmmexp_export) -> Result<Option<
     let fd_flags = if options.cloexec { O_CLOEXEC } else { 0 };
     let fd = FileDescriptorReservation::get_unused_fd_flags(fd_flags)
         .map_err(|err| failed(Reason::NoFd, err))?;
+    dma_buf
+        .publish(dma_buf.id(), &request.name, dma_buf.users())
+        .map_err(|_| Reason::NoMemory)?;
     set_facts(request, &facts);
     // CAST: File descriptors are positive `int`s.
     request.fd = fd.reserved_fd() as i32;

@@ -14,6 +14,12 @@ pub(crate) enum Source {
     /// Memory that Linux does not manage, and that no `struct page` may be used of: the index of
     /// its reserved region among those of the buffer.
     Reserved(u16),
+    /// Memory that another driver keeps for as long as it likes, and that no `struct page` is used
+    /// of either; `cached` tells how that driver maps it.
+    Foreign {
+        /// Whether the CPU's accesses go to the caches.
+        cached: bool,
+    },
 }
 
 /// A physically contiguous run of pages of a buffer.
@@ -71,8 +77,8 @@ pub(crate) fn page_count(extents: &[Extent]) -> usize {
     extents.last().map_or(0, Extent::end)
 }
 
-/// The largest power of two, at most `cap`, itself one, dividing the start of every extent and the length of
-/// every extent but the last: what each border within the buffer is aligned to.
+/// The largest power of two, at most `cap`, itself one, dividing the start of every extent and the
+/// length of every extent but the last: what each border within the buffer is aligned to.
 pub(crate) fn alignment(extents: &[Extent], shift: u32, cap: u64) -> u64 {
     let Some((last, others)) = extents.split_last() else {
         return cap;
@@ -194,7 +200,8 @@ pub(crate) fn partial_folios<'a>(
         .filter(|folio| folio.part < folio.pages)
 }
 
-/// How many pages more than their parts the folios have, each counted once. They must be sorted
+/// How many pages more than their parts the folios have, each counted once. (Of one that another
+/// extent has whole nothing is known here: that counts besides, as repeats do.) They must be sorted
 /// by `pfn`.
 pub(crate) fn rest_of_folios(folios: &[PartialFolio]) -> usize {
     folios

@@ -11,8 +11,11 @@ use super::{
     },
     kernel_ext::{
         cond_resched,
+        foreign::Word,
         gup::{
             self,
+            ForeignError,
+            FrameRun,
             Locked,
             Pinner,
             UserMemory, //
@@ -95,6 +98,23 @@ fn kind_bit(vma: &Vma<'_>) -> u32 {
     }
 }
 
+/// Where page frames that are mapped without references may come from.
+#[derive(Clone, Copy)]
+pub(crate) struct Sources<'a> {
+    /// From these.
+    pub(crate) regions: &'a Regions,
+    /// From any other driver's mapping too, which the administrator allows, and who exports vouches
+    /// for.
+    pub(crate) foreign: Option<Foreign>,
+}
+
+/// What of other drivers' memory may be exported.
+#[derive(Clone, Copy)]
+pub(crate) struct Foreign {
+    /// Memory that they map cached too: there are no caches to maintain.
+    pub(crate) cached: bool,
+}
+
 impl Sortable for PartialFolio {
     fn order(&self, other: &Self) -> Ordering {
         self.pfn.cmp(&other.pfn)
@@ -104,7 +124,7 @@ impl Sortable for PartialFolio {
 /// Memory held for a buffer, and what was seen on the way.
 pub(crate) struct Gathered<'a> {
     pinner: Pinner,
-    regions: &'a Regions,
+    sources: Sources<'a>,
     charge: &'a Charge,
     kinds: u32,
     /// Files that must not be sealed against writing by the time everything is pinned.
@@ -114,14 +134,14 @@ pub(crate) struct Gathered<'a> {
 impl<'a> Gathered<'a> {
     /// Gathers `ranges`, for writing if `writable`, and charges `charge` for what that locks: each
     /// batch before it is pinned, and in the end the rest of folios that are there in part. Regions
-    /// are not charged for: they are nobody else's memory. May sleep for as long as it takes to bring the
-    /// memory in.
+    /// are not charged for: they are nobody else's memory. May sleep for as long as it takes to
+    /// bring the memory in.
     ///
     /// Each batch of pages is checked and pinned under one hold of the mmap lock, so that no
     /// munmap() or mprotect() comes between. A failure names the first offending page.
     pub(crate) fn new(
         ranges: &[Range],
-        regions: &'a Regions,
+        sources: Sources<'a>,
         charge: &'a Charge,
         layout: &Layout,
         writable: bool,
@@ -131,7 +151,7 @@ impl<'a> Gathered<'a> {
         let pinner = Pinner::new(pages as usize, writable).map_err(|_| Reason::NoMemory)?;
         let mut this = Self {
             pinner,
-            regions,
+            sources,
             charge,
             kinds: 0,
             files: KVVec::new(),
@@ -287,7 +307,7 @@ impl<'a> Gathered<'a> {
     /// Takes page frames that are mapped from `addr` on, all of which must be of regions.
     ///
     /// That a frame number read from a page table stays what it is after the lock is given up is
-    /// so for regions, which are never freed, and for nothing else.
+    /// so for regions, which are never freed, and for nothing else that we could know of.
     fn take_frames(
         &mut self,
         locked: &Locked<'_>,
@@ -302,7 +322,9 @@ impl<'a> Gathered<'a> {
             return Err(Refused(Reason::PfnMap));
         }
         let run = locked.follow(addr, end).map_err(|_| NotPresent)?;
-        let (region, offset) = self.regions.find(run.pfn).ok_or(Refused(Reason::PfnMap))?;
+        let Some((region, offset)) = self.sources.regions.find(run.pfn) else {
+            return self.take_foreign(vma, run).map(|()| run.pages);
+        };
         if !vma.readable() {
             return Err(Refused(Reason::NotReadable));
         }
@@ -331,6 +353,46 @@ impl<'a> Gathered<'a> {
             })?;
         self.kinds |= VMMEXP_KIND_CARVEOUT;
         Ok(pages)
+    }
+
+    /// Takes `run`, frames of no region that are mapped in `vma`.
+    fn take_foreign(&mut self, vma: &Vma<'_>, run: FrameRun) -> Result<(), BatchError> {
+        use BatchError::*;
+
+        let foreign = self.sources.foreign.ok_or(Refused(Reason::PfnMap))?;
+        let word = Word::of_current().ok_or(Refused(Reason::PfnMap))?;
+        if !vma.readable() {
+            return Err(Refused(Reason::NotReadable));
+        }
+        if self.pinner.writable() {
+            if !vma.writable() {
+                return Err(Refused(Reason::NotWritable));
+            }
+            if vma.executable() {
+                return Err(Refused(Reason::Executable));
+            }
+            if !run.writable {
+                return Err(NotPresent);
+            }
+        }
+        let is_first = self
+            .pinner
+            .append_foreign(&word, vma, run, foreign.cached)
+            .map_err(|err| {
+                Refused(match err {
+                    ForeignError::NotKept => Reason::PfnMap,
+                    ForeignError::Caching => Reason::RegionCache,
+                    ForeignError::Other(err) if err == E2BIG => Reason::TooBig,
+                    ForeignError::Other(_) => Reason::NoMemory,
+                })
+            })?;
+        if is_first {
+            pr_warn!(
+                "another driver's memory is exported, as unsafe_export_any_pfn_root_only_taints allows: should that driver free it, who uses it next is overwritten\n"
+            );
+        }
+        self.kinds |= VMMEXP_KIND_DRIVER;
+        Ok(())
     }
 
     fn note_file(&mut self, vma: &Vma<'_>, at: u64) -> Result {

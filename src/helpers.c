@@ -3,6 +3,7 @@
 #include <linux/cc_platform.h>
 #include <linux/compat.h>
 #include <linux/cred.h>
+#include <linux/dma-buf.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/hugetlb.h>
@@ -32,6 +33,11 @@ unsigned int vmmexp_helper_dev_name_hash(struct device *dev)
 	const char *name = dev_name(dev);
 
 	return full_name_hash(NULL, name, strlen(name));
+}
+
+u64 vmmexp_helper_dma_buf_id(struct dma_buf *dmabuf)
+{
+	return file_inode(dmabuf->file)->i_ino;
 }
 
 bool vmmexp_helper_dev_is_dma_coherent(struct device *dev)
@@ -257,9 +263,9 @@ void vmmexp_helper_vma_set_writecombine(struct vm_area_struct *vma)
 	vma->vm_page_prot = pgprot_writecombine(vma->vm_page_prot);
 }
 
-bool vmmexp_helper_vma_is_cached(struct vm_area_struct *vma)
+static bool prot_is_cached(pgprot_t pgprot)
 {
-	unsigned long prot = pgprot_val(vma->vm_page_prot);
+	unsigned long prot = pgprot_val(pgprot);
 
 #if defined(CONFIG_ARM64)
 	return (prot & PTE_ATTRINDX_MASK) == PTE_ATTRINDX(MT_NORMAL) ||
@@ -271,8 +277,54 @@ bool vmmexp_helper_vma_is_cached(struct vm_area_struct *vma)
 #elif defined(CONFIG_X86)
 	return !(prot & _PAGE_CACHE_MASK);
 #else
-	return pgprot_val(pgprot_noncached(vma->vm_page_prot)) != prot;
+	return pgprot_val(pgprot_noncached(pgprot)) != prot;
 #endif
+}
+
+bool vmmexp_helper_vma_is_cached(struct vm_area_struct *vma)
+{
+	return prot_is_cached(vma->vm_page_prot);
+}
+
+/* How a frame is really mapped: drivers may differ from what the VMA says. */
+static pgprot_t pfnmap_prot(struct follow_pfnmap_args *args)
+{
+#if defined(CONFIG_ARM)
+	/* It has no pte_pgprot(), so nobody can tell but the VMA. */
+	return args->vma->vm_page_prot;
+#elif defined(CONFIG_X86)
+	/* In a large entry another bit stands for the same attribute. */
+	return args->addr_mask == PAGE_MASK ? args->pgprot : pgprot_large_2_4k(args->pgprot);
+#else
+	return args->pgprot;
+#endif
+}
+
+bool vmmexp_helper_pfnmap_is_cached(struct follow_pfnmap_args *args)
+{
+	return prot_is_cached(pfnmap_prot(args));
+}
+
+bool vmmexp_helper_pfnmap_is_writecombine(struct follow_pfnmap_args *args)
+{
+#if defined(CONFIG_ARM64)
+	const unsigned long mask = PTE_ATTRINDX_MASK;
+#elif defined(CONFIG_ARM)
+	const unsigned long mask = L_PTE_MT_MASK;
+#elif defined(CONFIG_X86)
+	const unsigned long mask = _PAGE_CACHE_MASK;
+#else
+	const unsigned long mask = ~0UL;
+#endif
+	pgprot_t prot = pfnmap_prot(args);
+
+	return (pgprot_val(prot) & mask) == (pgprot_val(pgprot_writecombine(prot)) & mask);
+}
+
+bool vmmexp_helper_is_system_ram(phys_addr_t start, size_t len)
+{
+	return region_intersects(start, len, IORESOURCE_SYSTEM_RAM, IORES_DESC_NONE) ==
+	       REGION_INTERSECTS;
 }
 
 vm_fault_t vmmexp_helper_vmf_insert_pfn_writecombine(struct vm_area_struct *vma,
@@ -360,6 +412,16 @@ unsigned long vmmexp_helper_rlimit_memlock_pages(void)
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK);
 
 	return limit == RLIM_INFINITY ? ULONG_MAX : limit >> PAGE_SHIFT;
+}
+
+void vmmexp_helper_current_comm(char *comm)
+{
+	strscpy_pad(comm, current->comm, TASK_COMM_LEN);
+}
+
+uid_t vmmexp_helper_current_uid(void)
+{
+	return from_kuid(&init_user_ns, current_uid());
 }
 
 bool vmmexp_helper_sg_has_page(struct scatterlist *sg)

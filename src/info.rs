@@ -94,7 +94,7 @@ pub(crate) fn query(request: &mut vmmexp_query) -> Result<(), Failure> {
         return Err(Reason::Flags.into());
     }
     let buffer = buffer::from_fd(request.fd)?;
-    let usage = buffer.usage();
+    let usage = buffer.users().now();
     let facts = &buffer.facts;
 
     // Whoever exported it learns whether it is what they still have.

@@ -5,7 +5,13 @@
 use super::{
     buffer,
     device::File,
-    kernel_ext::task::Capability,
+    kernel_ext::{
+        task::Capability,
+        trace::{
+            Timed,
+            Timer, //
+        }, //
+    },
     reason::{
         Failure,
         Reason, //
@@ -28,8 +34,13 @@ pub(crate) fn revoke(file: &File, request: &mut vmmexp_revoke) -> Result<(), Fai
     if !allowed {
         return Err(Reason::NotOwner.into());
     }
+    let timer = Timer::start(Timed::Revoke);
     // First, as the memory may be released before the call returns.
     buffer.watch.life().revoked();
-    buffer.revoke();
+    if buffer.revoke() {
+        if let Some(timer) = timer {
+            timer.revoke(buffer.id(), buffer.facts.size);
+        }
+    }
     Ok(())
 }

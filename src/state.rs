@@ -121,7 +121,9 @@ impl State {
     /// The memory is gathered. Events before this may have come before the page they are about was
     /// pinned, and leave the buffer suspect at worst; from now on they count.
     pub(crate) fn gathered(&mut self) {
-        self.sharing = Sharing::Shared;
+        if self.sharing == Sharing::Exporting {
+            self.sharing = Sharing::Shared;
+        }
     }
 
     /// Takes note of a look at the page tables that began when there had been `events`, and after

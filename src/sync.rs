@@ -19,6 +19,11 @@ use super::{
             DmaBuf, //
         },
         gup,
+        trace::{
+            self,
+            Timed,
+            Timer, //
+        },
         usercopy::{
             self,
             ReadError, //
@@ -64,22 +69,47 @@ pub(crate) fn sync(file: &File, request: &mut vmmexp_sync) -> Result<(), Failure
         return Err(Reason::ReadOnly.into());
     }
     let pieces = read_pieces(request, &buffer, file.max_ranges())?;
-
     let side = if request.flags & VMMEXP_SYNC_END != 0 {
         Side::Device
     } else {
+        Side::Cpu
+    };
+
+    let timer = Timer::start(Timed::Sync);
+    let result = sync_pieces(&buffer, &pieces, direction, side);
+    if let Some(timer) = timer {
+        timer.sync(&trace::Sync {
+            id: buffer.id(),
+            direction,
+            end: side == Side::Device,
+            bytes: pieces.iter().map(|piece| piece.len).sum(),
+            error: result
+                .as_ref()
+                .map_or_else(|failure| -failure.errno, |()| 0),
+        });
+    }
+    result
+}
+
+fn sync_pieces(
+    buffer: &DmaBuf<Buffer>,
+    pieces: &[Piece],
+    direction: DataDirection,
+    side: Side,
+) -> Result<(), Failure> {
+    if side == Side::Cpu {
         if buffer.is_revoked() {
             return Err(Reason::Revoked.into());
         }
         // As `DMA_BUF_IOCTL_SYNC`: what devices are still at has to be over.
+        let writes = !matches!(direction, DataDirection::FromDevice);
         buffer.wait_for_devices(writes).map_err(|err| Failure {
             reason: Reason::Interrupted,
             errno: -err.to_errno(),
             offset: 0,
         })?;
-        Side::Cpu
-    };
-    for piece in &pieces {
+    }
+    for piece in pieces {
         let end = piece.offset + piece.len;
         let mut offset = piece.offset;
         while offset < end {

@@ -17,6 +17,7 @@
 //!       buffer           what is known of an exported buffer
 //!       account          what its user is charged for it
 //!       watch            whether its exporter still has the memory
+//!       registry         the buffers there are: debugfs and fdinfo
 //!       carveout region  memory that Linux leaves alone: the driver, the regions, their devices
 //!         uapi           the ABI, as the C header has it
 //!           extent layout options reason state     pure: no kernel, tested on the host
@@ -33,14 +34,16 @@
 //! 3. `faults` of a dma-buf (`kernel_ext/dma_buf/shared.rs`): held by a fault in a mapping of it,
 //!    with the mmap lock or that of the VMA held, and under it what page tables take; held by a
 //!    revocation, with nothing held, to set a flag.
-//! 4. `dma_resv` of a dma-buf: held by the core around map, unmap, vmap and vunmap; taken to
-//!    count attachments, and by a revocation. Allocations under it may reclaim memory, hence:
+//! 4. `dma_resv` of a dma-buf: held by the core around map, unmap, vmap and vunmap; taken by
+//!    a revocation. Allocations under it may reclaim memory, hence:
 //! 5. what the allocator takes.
 //! 6. The state of a buffer (`watch.rs`): a spinlock that an MMU notifier takes, under whatever
 //!    changes an address space, reclaim included. The eventfd is signalled after it was given up.
 //!
-//! `name_lock` of a new dma-buf and the accounts of users (`account.rs`) are taken with none of
-//! these held; the allocator comes under the latter.
+//! `name_lock` of a new dma-buf, the accounts of users (`account.rs`) and the list of buffers
+//! (`registry.rs`) are taken with none of these held. The allocator comes under the second, the
+//! state of a buffer under the third, which is held for as long as the list is printed: release
+//! waits for that.
 //!
 //! MMU notifiers are put in before the memory is gathered, which takes the mmap lock for writing,
 //! and taken out when the buffer goes, which waits for changes that are being made: with none of
@@ -53,9 +56,9 @@
 //! # Who may sleep
 //!
 //! Everything here runs in the context of a process, or of a work queue of the module's own, and
-//! may sleep, except for the MMU notifier (`watch.rs`), which must not. The fault handler of mappings
-//! (`kernel_ext/dma_buf/mmap.rs`) is called with the mmap lock or that of the VMA held for reading,
-//! takes those of the page tables, and may allocate these.
+//! may sleep, except for the MMU notifier (`watch.rs`), which must not. The fault handler of
+//! mappings (`kernel_ext/dma_buf/mmap.rs`) is called with the mmap lock or that of the VMA held for
+//! reading, takes those of the page tables, and may allocate these.
 
 use kernel::prelude::*;
 
@@ -77,6 +80,7 @@ mod reason;
     allow(dead_code, reason = "regions come from device trees")
 )]
 mod region;
+mod registry;
 mod revoke;
 mod state;
 mod sync;
@@ -87,6 +91,7 @@ use kernel::str::CString;
 use kernel_ext::{
     cache,
     compat::param,
+    debugfs,
     misc,
     workqueue, //
 };
@@ -110,6 +115,10 @@ module! {
         max_user_bytes: u64 {
             default: 0,
             description: "Most bytes that one user may have exported, but for who may lock as much as they like (default 0: what RLIMIT_MEMLOCK allows)",
+        },
+        unsafe_export_any_pfn_root_only_taints: i32 {
+            default: 0,
+            description: "Nonzero: let CAP_SYS_RAWIO export memory that another driver may free at any time (RAM mapped by page frame number). Taints the kernel when used (default 0)",
         },
     },
 }
@@ -137,6 +146,7 @@ mod carveout {
 struct Vmmexp {
     #[pin]
     _device: misc::Registration<device::File>,
+    _debugfs: debugfs::File<registry::Registry>,
     _carveouts: carveout::Registration,
     _queue: workqueue::Registration,
     _cache: cache::Registration,
@@ -149,15 +159,23 @@ impl kernel::InPlaceModule for Vmmexp {
             let regions = region::Regions::new()?;
             let name = CString::try_from(c"vmmexp")?;
             let queue = workqueue::Registration::new(c"vmmexp")?;
+            let registry = registry::Registry::new()?;
             let limits = device::Limits {
                 buffer_bytes: param(&module_parameters::max_buffer_bytes),
                 ranges: param(&module_parameters::max_ranges),
                 user_bytes: param(&module_parameters::max_user_bytes),
+                any_pfn: param(&module_parameters::unsafe_export_any_pfn_root_only_taints) != 0,
             };
-            let device =
-                device::Device::new(cache.maintainer(), regions.clone(), queue.get(), limits)?;
+            let device = device::Device::new(
+                cache.maintainer(),
+                regions.clone(),
+                queue.get(),
+                registry.clone(),
+                limits,
+            )?;
             Ok(try_pin_init!(Self {
                 _carveouts: carveout::Registration::new(regions)?,
+                _debugfs: debugfs::File::new(c"vmmexp", c"buffers", registry),
                 _device <- misc::Registration::new(name, device),
                 _queue: queue,
                 _cache: cache,

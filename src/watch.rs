@@ -21,7 +21,8 @@ use super::{
             self,
             IntervalNotifier,
             Watcher, //
-        }, //
+        },
+        trace, //
     },
     layout::PageRange,
     reason::Reason,
@@ -43,6 +44,7 @@ use kernel::{
             Release, //
         },
         Arc,
+        SetOnce,
         SpinLock, //
     }, //
 };
@@ -55,6 +57,8 @@ pub(crate) struct Life {
     event_fd: Option<EventFd>,
     /// The export is done, and changes are to be told.
     told: Atomic<bool>,
+    /// The dma-buf's id, once there is one that user space can know of. Set with `state` held.
+    id: SetOnce<u64>,
 }
 
 impl Life {
@@ -66,6 +70,7 @@ impl Life {
                 state <- new_spinlock!(State::new(mmu_notifier::EXISTS), "vmmexp::Life::state"),
                 event_fd,
                 told: Atomic::new(false),
+                id: SetOnce::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -78,15 +83,39 @@ impl Life {
 
     /// Changes the state, and tells if it did. Does not sleep.
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let (old, new) = {
+        let (old, new, id) = {
             let mut state = self.state.lock();
             let old = state.bits();
             change(&mut state);
-            (old, state.bits())
+            (old, state.bits(), self.id())
         };
-        if old != new && self.told.load(Acquire) {
+        if old == new {
+            return;
+        }
+        if let Some(id) = id {
+            trace::state(id, old, new);
+        }
+        if self.told.load(Acquire) {
             self.signal();
         }
+    }
+
+    /// Notes the id of the dma-buf: user space is about to learn of it.
+    pub(crate) fn set_id(&self, id: u64) {
+        let bits = {
+            let state = self.state.lock();
+            self.id.populate(id);
+            state.bits()
+        };
+        if bits & !LIVE != 0 {
+            // It changed before anybody could be told of whom.
+            trace::state(id, LIVE, bits);
+        }
+    }
+
+    /// The id of the dma-buf, if it was published.
+    pub(crate) fn id(&self) -> Option<u64> {
+        self.id.copy()
     }
 
     fn signal(&self) {
@@ -177,7 +206,7 @@ impl Watch {
     }
 
     /// What is known of the buffer besides.
-    pub(crate) fn life(&self) -> &Life {
+    pub(crate) fn life(&self) -> &Arc<Life> {
         &self.life
     }
 

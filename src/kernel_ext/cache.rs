@@ -164,7 +164,8 @@ impl Maintainer {
                     // SAFETY: The memory is ordinary memory, and allocated.
                     unsafe { self.maintain_piece(piece.phys, piece.len, direction, side) };
                 }
-                Source::Pages => {}
+                // Foreign memory that needed maintenance would not have been taken.
+                Source::Pages | Source::Foreign { .. } => {}
             }
             cond_resched();
         }

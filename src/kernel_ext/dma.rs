@@ -266,7 +266,7 @@ impl Entries {
             unsafe {
                 let page = match piece.source {
                     Source::Pages => helpers::vmmexp_helper_pfn_to_page(pfn),
-                    Source::Reserved(_) => core::ptr::null_mut(),
+                    Source::Reserved(_) | Source::Foreign { .. } => core::ptr::null_mut(),
                 };
                 helpers::vmmexp_helper_sg_set_page(entry, page, len);
                 entry = bindings::sg_next(entry);

@@ -17,6 +17,11 @@ use super::{
         Extent,
         PartialFolio, //
     },
+    foreign::{
+        self,
+        FrameCaching,
+        Word, //
+    },
     helpers,
     memory::{
         follows,
@@ -182,7 +187,9 @@ impl Locked<'_> {
             if unsafe { bindings::follow_pfnmap_start(&mut args) } != 0 {
                 break;
             }
-            // SAFETY: It was started, and `args` holds its results.
+            // SAFETY: `args` holds the results, and the mmap lock is held.
+            let caching = unsafe { FrameCaching::of(&mut args) };
+            // SAFETY: It was started.
             unsafe { bindings::follow_pfnmap_end(&mut args) };
             // A leaf above the lowest level is taken whole.
             let to_leaf_end = (!args.addr_mask).wrapping_add(1) - (addr & !args.addr_mask);
@@ -193,9 +200,14 @@ impl Locked<'_> {
                         pfn: args.pfn,
                         pages,
                         writable: args.writable,
+                        caching,
                     })
                 }
-                Some(run) if run.pfn + run.pages == args.pfn && run.writable == args.writable => {
+                Some(run)
+                    if run.pfn + run.pages == args.pfn
+                        && run.writable == args.writable
+                        && run.caching == caching =>
+                {
                     run.pages += pages;
                 }
                 Some(_) => break,
@@ -303,6 +315,18 @@ pub(crate) struct FrameRun {
     pub(crate) pages: usize,
     /// Whether the page tables allow writing to them.
     pub(crate) writable: bool,
+    caching: FrameCaching,
+}
+
+/// Why [`Pinner::append_foreign`] refuses frames.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ForeignError {
+    /// They are no RAM, or there is no file to keep them.
+    NotKept,
+    /// They are mapped in a way that nobody else should map them.
+    Caching,
+    /// Something else.
+    Other(Error),
 }
 
 /// Memory in the making.
@@ -355,6 +379,38 @@ impl Pinner {
         pages: usize,
     ) -> Result {
         self.memory.append_reserved(region, offset, pages)
+    }
+
+    /// Appends `run`, which was found in `vma`, and holds the file of `vma` from now on. That this
+    /// keeps the frames is only somebody's word, and taints the kernel: returns whether it had not
+    /// been tainted by that before.
+    ///
+    /// `cached` is whether frames which are mapped cached will do: their caches are not maintained.
+    pub(crate) fn append_foreign(
+        &mut self,
+        word: &Word,
+        vma: &Vma<'_>,
+        run: FrameRun,
+        cached: bool,
+    ) -> Result<bool, ForeignError> {
+        let file = vma.file().ok_or(ForeignError::NotKept)?;
+        if !foreign::is_ram(run.pfn, run.pages) {
+            return Err(ForeignError::NotKept);
+        }
+        let is_cached = match run.caching {
+            FrameCaching::Cached if cached => true,
+            FrameCaching::WriteCombine => false,
+            FrameCaching::Cached | FrameCaching::Other => return Err(ForeignError::Caching),
+        };
+        let is_first = word.taint();
+        // SAFETY: The frames are RAM, mapped as told, and kept by the file, says the word that the
+        // caller has.
+        unsafe {
+            self.memory
+                .append_foreign(run.pfn, run.pages, is_cached, file)
+        }
+        .map_err(ForeignError::Other)?;
+        Ok(is_first)
     }
 
     /// Ends the pinning.

@@ -17,9 +17,13 @@ use super::{
 };
 use kernel::{
     bindings,
+    fs::File,
     page::PAGE_SIZE,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        aref::ARef,
+        Arc, //
+    }, //
 };
 
 /// How many pages are unpinned without giving way to others.
@@ -42,9 +46,13 @@ pub(crate) const MAX_EXTENTS: usize = 1 << 20;
 ///   source is [`Source::Pages`], taken with `FOLL_WRITE` if `writable`; the `struct page`s of
 ///   each such extent are contiguous.
 /// - Each extent whose source is [`Source::Reserved`] lies in that element of `regions`.
+/// - Each extent whose source is [`Source::Foreign`] is RAM, mapped by the CPU as that tells, and
+///   kept by one of `files`.
 pub(crate) struct HeldMemory {
     extents: KVVec<Extent>,
     regions: KVec<Arc<Reserved>>,
+    /// Files which keep memory.
+    files: KVec<ARef<File>>,
     writable: bool,
 }
 
@@ -55,6 +63,7 @@ impl HeldMemory {
         Self {
             extents: KVVec::new(),
             regions: KVec::new(),
+            files: KVec::new(),
             writable,
         }
     }
@@ -151,6 +160,41 @@ impl HeldMemory {
         }
     }
 
+    /// Appends memory which `file` keeps.
+    ///
+    /// # Errors
+    ///
+    /// - `E2BIG`: [`MAX_EXTENTS`] reached.
+    /// - `ENOMEM`: out of memory.
+    ///
+    /// # Safety
+    ///
+    /// The `pages` page frames from `pfn` on must be RAM that stays what it is for as long as
+    /// `file` is open, and that the CPU may map cached if `cached`, else write-combined.
+    pub(super) unsafe fn append_foreign(
+        &mut self,
+        pfn: usize,
+        pages: usize,
+        cached: bool,
+        file: ARef<File>,
+    ) -> Result {
+        // A few files take turns at most; should it be more, some are held twice.
+        let mut lately = self.files.iter().rev().take(64);
+        if !lately.any(|other| core::ptr::eq(&raw const **other, &raw const *file)) {
+            self.files.push(file, GFP_KERNEL_ACCOUNT)?;
+        }
+        let source = Source::Foreign { cached };
+        match self.extents.last_mut() {
+            // INVARIANT: Both parts are kept by files that are held.
+            Some(last) if last.source == source && last.pfn + last.pages == pfn => {
+                last.pages += pages;
+                Ok(())
+            }
+            // INVARIANT: As the caller says.
+            _ => self.push(pfn, pages, source),
+        }
+    }
+
     fn push(&mut self, pfn: usize, pages: usize, source: Source) -> Result {
         let first = extent::page_count(&self.extents);
         let new = Extent {
@@ -188,7 +232,7 @@ pub(super) fn follows(page: *mut bindings::page, next: *mut bindings::page) -> b
 // SAFETY: The extents only change while the memory is gathered, by who owns it exclusively. The
 // pins keep the pages, whose `struct page`s are contiguous within each extent, and `writable`
 // tells whether they were pinned for writing; regions are kept by references, and their memory is
-// never given back to Linux.
+// never given back to Linux; what is foreign stays, says who had it appended.
 unsafe impl dma_buf::Memory for HeldMemory {
     fn extents(&self) -> &[Extent] {
         &self.extents

@@ -24,6 +24,7 @@ use kernel::{
         LocalFile, //
     },
     prelude::*,
+    seq_file::SeqFile,
     str::CString,
     sync::aref::ARef,
     types::{
@@ -48,6 +49,9 @@ pub(crate) trait MiscFile: Sized + Send + Sync + 'static {
     fn ioctl(&self, _file: &File, _cmd: u32, _arg: usize) -> Result<isize> {
         Err(ENOTTY)
     }
+
+    /// Adds lines to what `/proc/PID/fdinfo/FD` shows of the file. May sleep.
+    fn show_fdinfo(&self, _seq: &SeqFile) {}
 }
 
 /// A file that can be mapped: as the reserved region behind it.
@@ -78,6 +82,7 @@ impl<F: MiscFile> FileOps<F> {
                 unlocked_ioctl: Some(Ops::<F>::ioctl),
                 #[cfg(CONFIG_COMPAT)]
                 compat_ioctl: bindings::compat_ptr_ioctl,
+                show_fdinfo: Some(Ops::<F>::show_fdinfo),
                 ..pin_init::zeroed()
             },
             _file: PhantomData,
@@ -237,6 +242,18 @@ impl<F: MiscFile> Ops<F> {
             Ok(ret) => ret as c_long,
             Err(err) => err.to_errno() as c_long,
         }
+    }
+}
+
+impl<F: MiscFile> Ops<F> {
+    /// # Safety
+    ///
+    /// `file` must be a file opened by [`Self::open`], `seq` be valid and used by nobody else.
+    unsafe extern "C" fn show_fdinfo(seq: *mut bindings::seq_file, file: *mut bindings::file) {
+        // SAFETY: `open` put the box there; it stays until `release`.
+        let this = unsafe { KBox::<F>::borrow((*file).private_data.cast()) };
+        // SAFETY: As demanded of our caller.
+        this.show_fdinfo(unsafe { SeqFile::from_raw(seq) });
     }
 }
 

@@ -52,8 +52,8 @@ mod present {
 
     /// A watch over a range of addresses.
     ///
-    /// Dropping it waits for changes that are being made, so it may sleep, and must not be done by the
-    /// watcher or with a lock held that the change could want.
+    /// Dropping it waits for changes that are being made, so it may sleep, and must not be done by
+    /// the watcher or with a lock held that the change could want.
     ///
     /// # Invariants
     ///

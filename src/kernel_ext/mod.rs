@@ -8,9 +8,11 @@
 
 pub(crate) mod cache;
 pub(crate) mod compat;
+pub(crate) mod debugfs;
 pub(crate) mod dma;
 pub(crate) mod dma_buf;
 pub(crate) mod eventfd;
+pub(crate) mod foreign;
 pub(crate) mod gup;
 #[cfg_attr(
     not(CONFIG_OF),
@@ -30,6 +32,7 @@ pub(crate) mod of_driver;
 pub(crate) mod reserved;
 pub(crate) mod sort;
 pub(crate) mod task;
+pub(crate) mod trace;
 pub(crate) mod usercopy;
 pub(crate) mod vma;
 mod vmap;

@@ -9,7 +9,10 @@ use super::helpers;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
-    fs::LocalFile,
+    fs::{
+        File,
+        LocalFile, //
+    },
     mm::virt::{
         flags,
         vm_flags_t,
@@ -91,6 +94,13 @@ impl<'a> Vma<'a> {
         // SAFETY: The VMA is valid, and its file does not change while the mmap lock, from which
         // `self` is borrowed, is held.
         NonNull::new(unsafe { (*self.vma.as_ptr()).vm_file })
+    }
+
+    /// Its file.
+    pub(super) fn file(&self) -> Option<ARef<File>> {
+        // SAFETY: The VMA holds a reference to its file, so whoever uses the file's position by a
+        // descriptor is not the only one to have the file, and takes the lock for that.
+        Some(unsafe { File::from_raw_file(self.raw_file()?.as_ptr()) }.into())
     }
 
     /// The kind of file system that its file is of, by its magic number.

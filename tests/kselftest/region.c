@@ -6,11 +6,13 @@
  * The machine has the regions of dts/qemu-virt-vmmexp.dtsi, so this is run by
  * tests/host-driven/carveout.sh, by fixture: "regions" and "unload" on a machine
  * as it comes, "relaxed" with iomem=relaxed (where /dev/mem maps claimed memory
- * too), "bad" with the regions of dts/qemu-virt-vmmexp-bad.dtso. Whoever runs it
+ * too), "bad" with the regions of dts/qemu-virt-vmmexp-bad.dtso, "smmu" with an
+ * SMMU before the PCI bus and QEMU's "edu" device on it. Whoever runs it
  * also is what the RTOS would be: someone who reads and writes the memory by its
  * physical addresses, see host().
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -25,19 +27,27 @@
 #define MODULE		"vmmexp"
 #define MODULE_FILE	"/vmmexp/module/vmmexp.ko"
 
-#define FRAMES_PHYS	0x60000000ull
+/* Where the machine's memory begins: vexpress has it elsewhere than virt. */
+#ifndef RAM_BASE
+#define RAM_BASE	0x40000000ull
+#endif
+
+#define FRAMES_PHYS	(RAM_BASE + 0x20000000)
 #define FRAMES_SIZE	0x1000000ull
-#define CTL_PHYS	0x61000000ull
+#define CTL_PHYS	(RAM_BASE + 0x21000000)
 #define CTL_SIZE	0x100000ull
-#define ROM_PHYS	0x61100000ull
+#define ROM_PHYS	(RAM_BASE + 0x21100000)
 #define ROM_SIZE	0x100000ull
 /* The RTOS's own, next to the others, listed nowhere. */
-#define PRIVATE_PHYS	0x61200000ull
+#define PRIVATE_PHYS	(RAM_BASE + 0x21200000)
 #define PRIVATE_SIZE	0x200000ull
 /* The good one among the bad. */
-#define GOOD_PHYS	0x70000000ull
+#define GOOD_PHYS	(RAM_BASE + 0x30000000)
 #define GOOD_SIZE	0x1000000ull
-/* QEMU's platform bus, which has no devices: I/O memory that nobody claims. */
+/*
+ * I/O memory that nobody claims: virt's platform bus, which has no devices, and
+ * a flash of vexpress.
+ */
 #define MMIO_PHYS	0x0c000000ull
 
 #define DEVICE_IO	VMMEXP_MOCK_IOC_DEVICE_IO
@@ -174,6 +184,8 @@ static void expect_runs(struct __test_metadata *_metadata, int mock, int dmabuf,
 {
 	struct vmmexp_mock_segment *segments;
 	int attachment = mock_attach(mock, dmabuf, flags), map, i;
+	/* From importers, which have no business with them. */
+	bool hides_pages = vmm_config("CONFIG_DMABUF_DEBUG") > 0;
 
 	ASSERT_LE(0, attachment);
 	map = mock_map(mock, attachment, VMMEXP_MOCK_TO_DEVICE);
@@ -183,8 +195,9 @@ static void expect_runs(struct __test_metadata *_metadata, int mock, int dmabuf,
 		EXPECT_EQ(runs[i].phys, segments[i].dma_address) TH_LOG("run %d", i);
 		EXPECT_EQ(runs[i].len, segments[i].dma_length) TH_LOG("run %d", i);
 		EXPECT_EQ(runs[i].len, segments[i].length) TH_LOG("run %d", i);
-		/* There is no page that an importer could take hold of. */
-		EXPECT_EQ(is_carveout(runs[i].phys) ? ~0ull : runs[i].phys, segments[i].phys)
+		/* There is no page that an importer could take hold of, or it is hidden. */
+		EXPECT_EQ(hides_pages || is_carveout(runs[i].phys) ? ~0ull : runs[i].phys,
+			  segments[i].phys)
 			TH_LOG("run %d", i);
 	}
 	free(segments);
@@ -395,7 +408,7 @@ TEST_F(regions, export_by_region)
 	};
 	struct vmmexp_query query;
 	struct vmmexp_export ex;
-	unsigned int i;
+	unsigned int bits, i;
 	int mode;
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -420,18 +433,19 @@ TEST_F(regions, export_by_region)
 		EXPECT_EQ(mode, fcntl(ex.fd, F_GETFL) & O_ACCMODE);
 		close(ex.fd);
 	}
-	/* One contiguous run below 2 GiB. */
+	/* One contiguous run, and as many bits as its last byte has. */
+	bits = 64 - __builtin_clzll(FRAMES_PHYS + FRAMES_SIZE - 1);
 	ex = (struct vmmexp_export){
 		.ranges = (uintptr_t)&(struct vmmexp_range[]){
 			region_range(self->frames, 0, FRAMES_SIZE) },
 		.nr_ranges = 1,
 		.range_size = sizeof(struct vmmexp_range),
 		.max_segs = 1,
-		.phys_bits = 31,
+		.phys_bits = bits,
 	};
 	ASSERT_VMM_OK(vmm_export_call(self->dev, &ex), &ex);
 	close(ex.fd);
-	ex.phys_bits = 30;
+	ex.phys_bits = bits - 1;
 	EXPECT_VMM_ERROR(vmm_export_call(self->dev, &ex), &ex, ERANGE, VMMEXP_REASON_PHYS_BITS, 0);
 }
 
@@ -1715,6 +1729,336 @@ TEST_F(unload, mapping_from_before)
 }
 
 /*
+ * A device behind an IOMMU: QEMU's "edu", which copies up to a page from memory
+ * into a buffer of its own, or from there to memory. What it finds at the
+ * addresses that it was given, and what it may not do there, is the SMMU's word.
+ */
+#define EDU_VENDOR	0x1234
+#define EDU_DEVICE	0x11e8
+#define EDU_BAR_SIZE	0x100000
+#define EDU_DMA_SOURCE	(0x80 / 4)
+#define EDU_DMA_TARGET	(0x88 / 4)
+#define EDU_DMA_COUNT	(0x90 / 4)
+#define EDU_DMA_COMMAND	(0x98 / 4)
+#define EDU_BUFFER	0x40000
+#define EDU_BUFFER_SIZE	0x1000
+#define EDU_RUN		0x1
+#define EDU_TO_MEMORY	0x2
+
+FIXTURE(smmu) {
+	size_t page;
+	long long pins;
+	int dev;
+	int mock;
+	int frames;
+	int ctl;
+	int rom;
+	__u32 *edu;
+};
+
+/* A line of a file of the device's directory; false if there is none. */
+static bool pci_line(const char *device, const char *name, char *line, size_t size)
+{
+	char path[512];
+	FILE *file;
+	bool got;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", device, name);
+	file = fopen(path, "re");
+	got = file && fgets(line, size, file);
+	if (file)
+		fclose(file);
+	if (got)
+		line[strcspn(line, "\n")] = 0;
+	return got;
+}
+
+/* The directory of the device. */
+static bool find_edu(char *device, size_t size)
+{
+	struct dirent *entry;
+	bool found = false;
+	char line[32];
+	DIR *dir = opendir("/sys/bus/pci/devices");
+
+	while (dir && !found && (entry = readdir(dir))) {
+		snprintf(device, size, "%s", entry->d_name);
+		found = pci_line(device, "vendor", line, sizeof(line)) &&
+			strtoul(line, NULL, 0) == EDU_VENDOR &&
+			pci_line(device, "device", line, sizeof(line)) &&
+			strtoul(line, NULL, 0) == EDU_DEVICE;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+FIXTURE_SETUP(smmu)
+{
+	char device[256], path[512], type[32];
+	int fd;
+
+	self->page = vmm_page_size();
+	ASSERT_EQ(EDU_BUFFER_SIZE, self->page);
+	self->pins = vmm_pins();
+	ASSERT_LE(0, self->pins);
+	self->dev = vmm_open();
+	ASSERT_LE(0, self->dev);
+	self->mock = mock_open();
+	ASSERT_LE(0, self->mock);
+	self->frames = open_region("frames", O_RDWR);
+	ASSERT_LE(0, self->frames);
+	self->ctl = open_region("ctl", O_RDWR);
+	ASSERT_LE(0, self->ctl);
+	self->rom = open_region("rom", O_RDONLY);
+	ASSERT_LE(0, self->rom);
+
+	ASSERT_TRUE(find_edu(device, sizeof(device)));
+	/* Translated, and nothing stays mapped for a while after it was unmapped. */
+	ASSERT_TRUE(pci_line(device, "iommu_group/type", type, sizeof(type)));
+	ASSERT_STREQ("DMA", type);
+	/* Enables it too. */
+	ASSERT_EQ(0, mock_pci(self->mock, EDU_VENDOR, EDU_DEVICE));
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource0", device);
+	fd = open(path, O_RDWR | O_SYNC | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	self->edu = (__u32 *)vmm_map(fd, 0, EDU_BAR_SIZE, PROT_READ | PROT_WRITE);
+	ASSERT_NE(NULL, self->edu);
+	close(fd);
+}
+
+FIXTURE_TEARDOWN_PARENT(smmu)
+{
+	EXPECT_TRUE(vmm_pins_settle(self->pins));
+}
+
+static void edu_set(__u32 *edu, unsigned int reg, __u32 value)
+{
+	__atomic_store_n(edu + reg, value, __ATOMIC_SEQ_CST);
+}
+
+static int edu_run(__u32 *edu, __u64 source, __u64 target, __u32 len, __u32 command)
+{
+	int ms;
+
+	/* Half of a register that has 64 bits: 32-bit programs have no whole ones. */
+	if ((source | target) >> 32)
+		return -ERANGE;
+	edu_set(edu, EDU_DMA_SOURCE, source);
+	edu_set(edu, EDU_DMA_TARGET, target);
+	edu_set(edu, EDU_DMA_COUNT, len);
+	edu_set(edu, EDU_DMA_COMMAND, EDU_RUN | command);
+	for (ms = 0; __atomic_load_n(edu + EDU_DMA_COMMAND, __ATOMIC_SEQ_CST) & EDU_RUN; ms += 5) {
+		if (ms > 20000)
+			return -ETIMEDOUT;
+		vmm_msleep(5);
+	}
+	return 0;
+}
+
+/* The device reads from memory, or writes there what it read last. */
+static int edu_read(__u32 *edu, __u64 address, __u32 len)
+{
+	return edu_run(edu, address, EDU_BUFFER, len, 0);
+}
+
+static int edu_write(__u32 *edu, __u64 address, __u32 len)
+{
+	return edu_run(edu, EDU_BUFFER, address, len, EDU_TO_MEMORY);
+}
+
+struct device_view {
+	int attachment, map, nr;
+	struct vmmexp_mock_segment *segments;
+};
+
+/* @dmabuf mapped for the device, and the addresses that this gave. */
+static void view_open(struct __test_metadata *_metadata, int mock, int dmabuf, __u32 flags,
+		      __u32 direction, struct device_view *view)
+{
+	view->attachment = mock_attach(mock, dmabuf, flags);
+	ASSERT_LE(0, view->attachment);
+	view->map = mock_map(mock, view->attachment, direction);
+	ASSERT_LE(0, view->map);
+	view->nr = mock_segments(mock, view->map, &view->segments);
+	ASSERT_LT(0, view->nr);
+}
+
+static void view_close(struct __test_metadata *_metadata, int mock, struct device_view *view)
+{
+	free(view->segments);
+	EXPECT_EQ(0, mock_unmap(mock, view->map));
+	EXPECT_EQ(0, mock_detach(mock, view->attachment));
+}
+
+/* Where the device finds the byte at @offset; ~0: nowhere. */
+static __u64 view_address(const struct device_view *view, __u64 offset)
+{
+	int i;
+
+	for (i = 0; i < view->nr; i++) {
+		if (offset < view->segments[i].dma_length)
+			return view->segments[i].dma_address + offset;
+		offset -= view->segments[i].dma_length;
+	}
+	return ~0ull;
+}
+
+/* What the RTOS writes the device reads, and the other way round. */
+TEST_F(smmu, reads_and_writes)
+{
+	size_t page = self->page, offset = 3 * page, len = 1 << 20;
+	const size_t places[] = { 0, 0x10000 - page, 0x10000, len / 2 + 5 * page, len - page };
+	__u64 from = FRAMES_PHYS + offset, to = CTL_PHYS;
+	struct vmmexp_export source, target;
+	struct device_view in, out;
+	unsigned int way, i;
+	char *mem;
+
+	mem = vmm_map(self->frames, 0, FRAMES_SIZE, PROT_READ | PROT_WRITE);
+	ASSERT_NE(NULL, mem);
+	for (way = 0; way < 2; way++) {
+		if (way)
+			ASSERT_VMM_OK(vmm_export(self->dev, mem + offset, len, 0, &source),
+				      &source);
+		else
+			ASSERT_VMM_OK(export_region(self->dev, self->frames, offset, len, 0,
+						    &source), &source);
+		EXPECT_EQ(1, source.nr_segs);
+		ASSERT_VMM_OK(export_region(self->dev, self->ctl, 0, CTL_SIZE, 0, &target),
+			      &target);
+		view_open(_metadata, self->mock, source.fd, 0, VMMEXP_MOCK_TO_DEVICE, &in);
+		view_open(_metadata, self->mock, target.fd, 0, VMMEXP_MOCK_FROM_DEVICE, &out);
+		for (i = 0; i < ARRAY_SIZE(places); i++) {
+			__u32 seed = 16 * way + i + 1;
+
+			/* Translated, or this would prove nothing. */
+			EXPECT_NE(from + places[i], view_address(&in, places[i]));
+			ASSERT_EQ(0, host_fill(from + places[i], page, 0, seed));
+			ASSERT_EQ(0, host_fill(to + places[i], page, 0, seed + 100));
+			ASSERT_EQ(0, edu_read(self->edu, view_address(&in, places[i]), page));
+			ASSERT_EQ(0, edu_write(self->edu, view_address(&out, places[i]), page));
+			EXPECT_EQ(-1, host_mismatch(to + places[i], page, 0, seed)) {
+				TH_LOG("way %u, offset %#zx", way, places[i]);
+			}
+		}
+		EXPECT_EQ(~0ull, view_address(&in, len));
+		view_close(_metadata, self->mock, &in);
+		view_close(_metadata, self->mock, &out);
+		close(source.fd);
+		close(target.fd);
+	}
+}
+
+/* Pieces of two regions with ordinary memory between them. */
+TEST_F(smmu, mixed)
+{
+	size_t page = self->page, i;
+	struct vmmexp_export ex, target;
+	struct vmmexp_range ranges[3];
+	struct device_view in, out;
+	char *mem;
+
+	mem = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	ASSERT_EQ(0, host_fill(FRAMES_PHYS + 9 * page, 2 * page, 0, 7));
+	vmm_fill(mem, 3 * page, 2 * page, 7);
+	ASSERT_EQ(0, host_fill(CTL_PHYS + page, page, 5 * page, 7));
+	ranges[0] = region_range(self->frames, 9 * page, 2 * page);
+	ranges[1] = vmm_range(mem, 3 * page);
+	ranges[2] = region_range(self->ctl, page, page);
+	ASSERT_VMM_OK(vmm_export_ranges(self->dev, ranges, 3, 0, &ex), &ex);
+	/* As without an IOMMU: who does not say that it copes gets nothing. */
+	EXPECT_EQ(-EOPNOTSUPP, mock_attach(self->mock, ex.fd, 0));
+	view_open(_metadata, self->mock, ex.fd, P2P, VMMEXP_MOCK_TO_DEVICE, &in);
+	ASSERT_VMM_OK(export_region(self->dev, self->frames, 0x100000, 6 * page, 0, &target),
+		      &target);
+	view_open(_metadata, self->mock, target.fd, 0, VMMEXP_MOCK_FROM_DEVICE, &out);
+	for (i = 0; i < 6; i++) {
+		ASSERT_EQ(0, edu_read(self->edu, view_address(&in, i * page), page));
+		ASSERT_EQ(0, edu_write(self->edu, view_address(&out, i * page), page));
+	}
+	EXPECT_EQ(-1, host_mismatch(FRAMES_PHYS + 0x100000, 6 * page, 0, 7));
+	view_close(_metadata, self->mock, &in);
+	view_close(_metadata, self->mock, &out);
+
+	/* And into them. */
+	ASSERT_EQ(0, host_fill(FRAMES_PHYS + 0x100000, 6 * page, 0, 8));
+	view_open(_metadata, self->mock, target.fd, 0, VMMEXP_MOCK_TO_DEVICE, &in);
+	view_open(_metadata, self->mock, ex.fd, P2P, VMMEXP_MOCK_FROM_DEVICE, &out);
+	for (i = 0; i < 6; i++) {
+		ASSERT_EQ(0, edu_read(self->edu, view_address(&in, i * page), page));
+		ASSERT_EQ(0, edu_write(self->edu, view_address(&out, i * page), page));
+	}
+	view_close(_metadata, self->mock, &in);
+	view_close(_metadata, self->mock, &out);
+	EXPECT_EQ(-1, host_mismatch(FRAMES_PHYS + 9 * page, 2 * page, 0, 8));
+	EXPECT_EQ(-1, vmm_mismatch(mem, 3 * page, 2 * page, 8));
+	EXPECT_EQ(-1, host_mismatch(CTL_PHYS + page, page, 5 * page, 8));
+}
+
+/* Here the promise of READ_ONLY is kept by hardware. */
+TEST_F(smmu, read_only)
+{
+	const struct {
+		int fd;
+		__u64 phys;
+		__u32 flags;
+	} cases[] = {
+		{ self->rom, ROM_PHYS, VMMEXP_EXPORT_READ_ONLY },
+		{ self->frames, FRAMES_PHYS, VMMEXP_EXPORT_READ_ONLY },
+		/* Of the mapping only. */
+		{ self->frames, FRAMES_PHYS, 0 },
+	};
+	size_t page = self->page;
+	struct vmmexp_export ex;
+	struct device_view view;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		ASSERT_VMM_OK(export_region(self->dev, cases[i].fd, 0, 2 * page, cases[i].flags,
+					    &ex), &ex);
+		view_open(_metadata, self->mock, ex.fd, 0, VMMEXP_MOCK_TO_DEVICE, &view);
+		ASSERT_EQ(0, host_fill(cases[i].phys, 2 * page, 0, 20 + i));
+		ASSERT_EQ(0, edu_read(self->edu, view_address(&view, 0), page));
+		/* The first page over the second one. */
+		ASSERT_EQ(0, edu_write(self->edu, view_address(&view, page), page));
+		EXPECT_EQ(-1, host_mismatch(cases[i].phys, 2 * page, 0, 20 + i)) {
+			TH_LOG("case %u", i);
+		}
+		view_close(_metadata, self->mock, &view);
+		close(ex.fd);
+	}
+}
+
+/* The device reaches what it was given, as long as it was given to it. */
+TEST_F(smmu, nothing_else)
+{
+	size_t page = self->page;
+	struct vmmexp_export ex;
+	struct device_view view;
+	__u64 address;
+
+	ASSERT_VMM_OK(export_region(self->dev, self->frames, 4 * page, 2 * page, 0, &ex), &ex);
+	view_open(_metadata, self->mock, ex.fd, 0, VMMEXP_MOCK_BIDIRECTIONAL, &view);
+	address = view_address(&view, page);
+	ASSERT_EQ(0, host_fill(FRAMES_PHYS, 16 * page, 0, 31));
+	ASSERT_EQ(0, edu_read(self->edu, view_address(&view, 0), page));
+	/* The next page, by the SMMU's addresses and by those of the memory. */
+	ASSERT_EQ(0, edu_write(self->edu, address + page, page));
+	ASSERT_EQ(0, edu_write(self->edu, FRAMES_PHYS + 6 * page, page));
+	ASSERT_EQ(0, edu_write(self->edu, FRAMES_PHYS + 4 * page + page, page));
+	EXPECT_EQ(-1, host_mismatch(FRAMES_PHYS, 16 * page, 0, 31));
+	/* What it has in its buffer does change memory where it may. */
+	ASSERT_EQ(0, edu_write(self->edu, address, page));
+	EXPECT_EQ(-1, host_mismatch(FRAMES_PHYS + 5 * page, page, 4 * page, 31));
+	ASSERT_EQ(0, host_fill(FRAMES_PHYS, 16 * page, 0, 31));
+	view_close(_metadata, self->mock, &view);
+	ASSERT_EQ(0, edu_write(self->edu, address, page));
+	EXPECT_EQ(-1, host_mismatch(FRAMES_PHYS, 16 * page, 0, 31));
+}
+
+/*
  * A device tree with one good region among bad ones.
  */
 FIXTURE(bad) {
@@ -1777,10 +2121,10 @@ TEST_F(bad, the_good_one_works)
 TEST_F(bad, nothing_of_the_others)
 {
 	static const __u64 places[] = {
-		0x71000000,	/* overlap, behind good */
-		0x72000000,	/* unaligned */
-		0x72100000,	/* partial */
-		0x77000000,	/* Bad_Name */
+		RAM_BASE + 0x31000000,	/* overlap, behind good */
+		RAM_BASE + 0x32000000,	/* unaligned */
+		RAM_BASE + 0x32100000,	/* partial */
+		RAM_BASE + 0x37000000,	/* Bad_Name */
 	};
 	struct vmmexp_export ex;
 	unsigned int i;
@@ -1789,7 +2133,7 @@ TEST_F(bad, nothing_of_the_others)
 		char *mem = map_phys(places[i], vmm_page_size(), PROT_READ);
 
 		/* A part of a page is Linux's: no mapping at all. */
-		if (!mem && (places[i] & 0xff000000) == 0x72000000)
+		if (!mem && (places[i] - RAM_BASE) >> 24 == 0x32)
 			continue;
 		ASSERT_NE(NULL, mem) TH_LOG("place %u", i);
 		EXPECT_VMM_ERROR(vmm_export(self->dev, mem, vmm_page_size(),

@@ -237,5 +237,12 @@ struct vmmexp_mock_invalidated {
 	_IOW(VMMEXP_MOCK_IOC_MAGIC, 0x0b, __s32)
 #define VMMEXP_MOCK_IOC_INVALIDATED \
 	_IOWR(VMMEXP_MOCK_IOC_MAGIC, 0x0c, struct vmmexp_mock_invalidated)
+/*
+ * The argument points to vendor << 16 | device of a PCI device without a driver:
+ * the first such one attaches from now on. What it does with the addresses that
+ * it gets is for its registers to tell, so there is no DEVICE_IO with it.
+ */
+#define VMMEXP_MOCK_IOC_PCI \
+	_IOW(VMMEXP_MOCK_IOC_MAGIC, 0x0d, __u32)
 
 #endif /* VMMEXP_MOCK_H */

@@ -53,6 +53,13 @@ static inline int mock_device(int mock, struct vmmexp_mock_device *device)
 	return vmm_ioctl(mock, VMMEXP_MOCK_IOC_DEVICE, device);
 }
 
+static inline int mock_pci(int mock, __u32 vendor, __u32 device)
+{
+	__u32 id = vendor << 16 | device;
+
+	return vmm_ioctl(mock, VMMEXP_MOCK_IOC_PCI, &id);
+}
+
 /* The number of the attachment. */
 static inline int mock_attach(int mock, int dmabuf, __u32 flags)
 {

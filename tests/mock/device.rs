@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Fake devices with limits of choice.
+//! Fake devices with limits of choice, and real ones of the PCI bus.
 
 use crate::helpers;
 use core::ptr::{
@@ -10,7 +10,10 @@ use core::ptr::{
 };
 use kernel::{
     bindings,
-    error::to_result,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     prelude::*,
     str::CString,
     sync::{
@@ -53,15 +56,25 @@ impl Default for Limits {
     }
 }
 
-/// A device without hardware, on the faux bus, for dma-bufs to be attached to.
+/// What there is behind a [`Device`].
 ///
 /// # Invariants
 ///
-/// `faux` is registered; its `dma_parms` is NULL or points to `_parms`.
+/// `Faux`: the device is registered; its `dma_parms` is NULL or points to `_parms`.
+/// `Pci`: what `pci_get` gave, ours to put.
+enum Kind {
+    Faux {
+        device: NonNull<bindings::faux_device>,
+        _parms: KBox<Opaque<bindings::device_dma_parameters>>,
+    },
+    Pci(NonNull<bindings::device>),
+}
+
+/// A device for dma-bufs to be attached to: one without hardware, on the faux bus, or one of the
+/// PCI bus that has no driver.
 pub(crate) struct Device {
-    faux: NonNull<bindings::faux_device>,
+    kind: Kind,
     name: CString,
-    _parms: KBox<Opaque<bindings::device_dma_parameters>>,
 }
 
 // SAFETY: A device may be used and destroyed on any thread.
@@ -90,9 +103,11 @@ impl Device {
         let faux = unsafe { bindings::faux_device_create(name.as_char_ptr(), null_mut(), null()) };
         // INVARIANT: it is registered now, and was made with `dma_parms` NULL.
         let device = Self {
-            faux: NonNull::new(faux).ok_or(ENODEV)?,
+            kind: Kind::Faux {
+                device: NonNull::new(faux).ok_or(ENODEV)?,
+                _parms: parms,
+            },
             name,
-            _parms: parms,
         };
         // SAFETY: The device is valid by its invariant and nobody knows it yet; `parms_ptr` is
         // NULL or lives in `device`, which keeps it until the device is gone.
@@ -113,10 +128,23 @@ impl Device {
         Ok(Arc::new(device, GFP_KERNEL)?)
     }
 
+    /// Take the first PCI device of this vendor and kind. No driver may have it.
+    pub(crate) fn pci(vendor: u32, device: u32) -> Result<Arc<Self>> {
+        let name = CString::try_from_fmt(fmt!("pci {vendor:04x}:{device:04x}"))?;
+        // SAFETY: Any numbers may be asked for.
+        let raw = from_err_ptr(unsafe { helpers::pci_get(vendor, device) })?;
+        // INVARIANT: it was just given to us.
+        let kind = Kind::Pci(NonNull::new(raw).ok_or(ENODEV)?);
+        Ok(Arc::new(Self { kind, name }, GFP_KERNEL)?)
+    }
+
     /// The `struct device`.
     pub(crate) fn as_raw(&self) -> *mut bindings::device {
-        // SAFETY: `faux` is valid by the invariant; no reference is made.
-        unsafe { &raw mut (*self.faux.as_ptr()).dev }
+        match &self.kind {
+            // SAFETY: It is valid by the invariant; no reference is made.
+            Kind::Faux { device, .. } => unsafe { &raw mut (*device.as_ptr()).dev },
+            Kind::Pci(device) => device.as_ptr(),
+        }
     }
 
     /// Its name in the driver core.
@@ -130,17 +158,28 @@ impl Device {
         unsafe { helpers::device_coherent(self.as_raw()) }
     }
 
-    /// The physical address that it reaches at a DMA address.
-    pub(crate) fn dma_to_phys(&self, address: bindings::dma_addr_t) -> bindings::phys_addr_t {
-        // SAFETY: The device is valid by the invariant.
-        unsafe { helpers::dma_to_phys(self.as_raw(), address) }
+    /// The physical address that it reaches at a DMA address. What a real device reaches, it has
+    /// to find out itself: there may be an IOMMU.
+    pub(crate) fn dma_to_phys(
+        &self,
+        address: bindings::dma_addr_t,
+    ) -> Result<bindings::phys_addr_t> {
+        match self.kind {
+            // SAFETY: The device is valid by the invariant.
+            Kind::Faux { .. } => Ok(unsafe { helpers::dma_to_phys(self.as_raw(), address) }),
+            Kind::Pci(_) => Err(EINVAL),
+        }
     }
 }
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // SAFETY: It is registered by the invariant, and will not be used again: every attachment
-        // holds a reference to `self`. `_parms` goes after it.
-        unsafe { bindings::faux_device_destroy(self.faux.as_ptr()) };
+        match &self.kind {
+            // SAFETY: It is registered by the invariant, and will not be used again: every
+            // attachment holds a reference to `self`. `_parms` goes after it.
+            Kind::Faux { device, .. } => unsafe { bindings::faux_device_destroy(device.as_ptr()) },
+            // SAFETY: Ours to put by the invariant, and not used again, as above.
+            Kind::Pci(device) => unsafe { helpers::pci_put(device.as_ptr()) },
+        }
     }
 }

@@ -481,7 +481,7 @@ impl Mapping {
                 let phys = self
                     .attachment
                     .device
-                    .dma_to_phys(address as bindings::dma_addr_t);
+                    .dma_to_phys(address as bindings::dma_addr_t)?;
                 // CAST: below the size of a page.
                 let in_page = PAGE_SIZE - (phys as usize & (PAGE_SIZE - 1));
                 let in_segment = usize::try_from(segment_end - position).unwrap_or(usize::MAX);

@@ -11,6 +11,7 @@
 #include <linux/highmem.h>
 #include <linux/io.h>
 #include <linux/iosys-map.h>
+#include <linux/pci.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
 
@@ -92,6 +93,44 @@ int vmmexp_mock_device_set_windows(struct device *dev, u64 border, u64 shift)
 phys_addr_t vmmexp_mock_dma_to_phys(struct device *dev, dma_addr_t addr)
 {
 	return dma_to_phys(dev, addr);
+}
+
+/*
+ * A real device, which does what the test's program tells its registers. That
+ * it has no driver makes no difference to its IOMMU.
+ */
+struct device *vmmexp_mock_pci_get(u32 vendor, u32 device)
+{
+	struct pci_dev *pdev = pci_get_device(vendor, device, NULL);
+	int ret = -EBUSY;
+
+	if (!pdev)
+		return ERR_PTR(-ENODEV);
+	if (pdev->dev.driver)
+		goto put;
+	ret = pci_enable_device(pdev);
+	if (ret)
+		goto put;
+	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
+	if (ret)
+		goto disable;
+	pci_set_master(pdev);
+	return &pdev->dev;
+
+disable:
+	pci_disable_device(pdev);
+put:
+	pci_dev_put(pdev);
+	return ERR_PTR(ret);
+}
+
+void vmmexp_mock_pci_put(struct device *dev)
+{
+	struct pci_dev *pdev = to_pci_dev(dev);
+
+	pci_clear_master(pdev);
+	pci_disable_device(pdev);
+	pci_dev_put(pdev);
 }
 
 void vmmexp_mock_get_dma_buf(struct dma_buf *dmabuf)

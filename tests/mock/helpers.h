@@ -19,6 +19,8 @@ int vmmexp_mock_device_init(struct device *dev, struct device_dma_parameters *pa
 			    u64 mask, u64 bus_limit, int coherent);
 int vmmexp_mock_device_set_windows(struct device *dev, u64 border, u64 shift);
 phys_addr_t vmmexp_mock_dma_to_phys(struct device *dev, dma_addr_t addr);
+struct device *vmmexp_mock_pci_get(u32 vendor, u32 device);
+void vmmexp_mock_pci_put(struct device *dev);
 void vmmexp_mock_get_dma_buf(struct dma_buf *dmabuf);
 void vmmexp_mock_resv_lock(struct dma_buf *dmabuf);
 void vmmexp_mock_resv_unlock(struct dma_buf *dmabuf);

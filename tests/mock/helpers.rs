@@ -54,6 +54,23 @@ extern "C" {
         addr: bindings::dma_addr_t,
     ) -> bindings::phys_addr_t;
 
+    /// Take hold of the first PCI device of a kind: enabled, master of the bus, with 64 bits of
+    /// address. An error pointer if there is none or a driver has it.
+    ///
+    /// # Safety
+    ///
+    /// None: any numbers may be asked for.
+    #[link_name = "vmmexp_mock_pci_get"]
+    pub(crate) fn pci_get(vendor: u32, device: u32) -> *mut bindings::device;
+
+    /// Let go of it.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must come from `pci_get` and not be used any more.
+    #[link_name = "vmmexp_mock_pci_put"]
+    pub(crate) fn pci_put(dev: *mut bindings::device);
+
     /// Take one more reference.
     ///
     /// # Safety

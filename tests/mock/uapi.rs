@@ -39,6 +39,7 @@ pub(crate) const KERNEL_IO: u32 = _IOW::<Io>(MAGIC, 0x09);
 pub(crate) const CPU_ACCESS: u32 = _IOW::<CpuAccess>(MAGIC, 0x0a);
 pub(crate) const MMAP: u32 = _IOW::<i32>(MAGIC, 0x0b);
 pub(crate) const INVALIDATED: u32 = _IOWR::<Invalidated>(MAGIC, 0x0c);
+pub(crate) const PCI: u32 = _IOW::<u32>(MAGIC, 0x0d);
 
 const COHERENT: u32 = 1 << 0;
 const NON_COHERENT: u32 = 1 << 1;

@@ -137,6 +137,13 @@ impl Importer {
         })
     }
 
+    fn choose_pci(&self, argument: UserSlice) -> Result<isize> {
+        let id: u32 = read_argument(argument)?;
+        let device = Device::pci(id >> 16, id & 0xffff)?;
+        self.state.lock().device = device;
+        Ok(0)
+    }
+
     fn attach(&self, argument: UserSlice) -> Result<isize> {
         with_argument(argument, |mut request: uapi::Attach, answer| {
             let kind = request.kind()?;
@@ -321,6 +328,7 @@ impl MiscDevice for Importer {
             uapi::KERNEL_IO => me.kernel_io(argument),
             uapi::CPU_ACCESS => me.cpu_access(argument),
             uapi::MMAP => me.choose_mmap(argument),
+            uapi::PCI => me.choose_pci(argument),
             uapi::INVALIDATED => me.invalidated(argument),
             _ => Err(ENOTTY),
         }

@@ -76,7 +76,7 @@ pub(super) unsafe fn mmap<T: Exporter>(
         (*vma).vm_private_data = core::ptr::from_ref(shared).cast_mut().cast();
         (*vma).vm_ops = VmOps::<T>::TABLE;
     }
-    shared.vmas.add(1, Relaxed);
+    shared.users.vmas.add(1, Relaxed);
     Ok(())
 }
 
@@ -104,7 +104,7 @@ impl<T: Exporter> VmOps<T> {
     /// `vma` must be a copy, or a part, of a VMA with these operations.
     unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
         // SAFETY: As demanded of our caller.
-        unsafe { Self::shared(vma) }.vmas.add(1, Relaxed);
+        unsafe { Self::shared(vma) }.users.vmas.add(1, Relaxed);
     }
 
     /// # Safety
@@ -112,7 +112,7 @@ impl<T: Exporter> VmOps<T> {
     /// `vma` must have these operations, and be about to go.
     unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
         // SAFETY: As demanded of our caller; the VMA's file is put after this.
-        unsafe { Self::shared(vma) }.vmas.add(-1, Relaxed);
+        unsafe { Self::shared(vma) }.users.vmas.add(-1, Relaxed);
     }
 
     /// # Safety
@@ -144,6 +144,7 @@ impl<T: Exporter> VmOps<T> {
             {
                 helpers::vmmexp_helper_vmf_insert_pfn_writecombine
             }
+            Source::Foreign { cached: false } => helpers::vmmexp_helper_vmf_insert_pfn_writecombine,
             _ => bindings::vmf_insert_pfn,
         };
         // SAFETY: The VMA is locked. The page frame is one of the memory's, which the dma-buf and

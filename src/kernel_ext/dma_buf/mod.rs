@@ -26,10 +26,10 @@
 //!
 //!   The exporter is called from `map_dma_buf` and thus with the lock held; it must not take it,
 //!   nor any lock that is taken around it elsewhere.
-//! - **Lifetime**: memory is dropped in `release` at the latest, which may take folio locks. Every VMA holds the
-//!   dma-buf through its file, and importers must hold it for as long as they are attached, and
-//!   their device bound (`dma_buf_attach()`, `dma_buf_detach()`), so nothing reaches the memory
-//!   then.
+//! - **Lifetime**: memory is dropped in `release` at the latest, which may take folio locks. Every
+//!   VMA holds the dma-buf through its file, and importers must hold it for as long as they are
+//!   attached, and their device bound (`dma_buf_attach()`, `dma_buf_detach()`), so nothing reaches
+//!   the memory then.
 //! - **Access**: a read-only dma-buf has a read-only file, can be mapped by devices for
 //!   `DMA_TO_DEVICE` only, by processes for reading only, and not by the kernel, whose mappings
 //!   do not say what they are for.
@@ -42,6 +42,7 @@
 //!   find none, and go by its DMA address, but must not compute the pages of several.
 
 mod mmap;
+mod observe;
 mod ops;
 mod shared;
 
@@ -52,6 +53,7 @@ use super::{
     },
     compat,
     extent::Extent,
+    helpers,
     reserved::Reserved,
     workqueue::OwnedQueue, //
 };
@@ -72,10 +74,6 @@ use kernel::{
     },
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         ArcBorrow, //
     }, //
@@ -85,7 +83,12 @@ use shared::{
     Use, //
 };
 
+pub(crate) use observe::{
+    Act,
+    Done, //
+};
 pub(crate) use ops::Ops;
+pub(crate) use shared::Users;
 
 /// Memory that can be exported.
 ///
@@ -96,7 +99,8 @@ pub(crate) use ops::Ops;
 /// to by devices and processes if [`writable`](Memory::writable) says so. Those with
 /// [`Source::Pages`] must have `struct page`s, within one extent contiguous ones; those with
 /// [`Source::Reserved`] must lie in the region that [`reserved`](Memory::reserved) returns for the
-/// index, the same one each time.
+/// index, the same one each time; those with [`Source::Foreign`] must be such that processes may
+/// map them as that tells, and need no maintenance of caches.
 pub(crate) unsafe trait Memory: Send + Sync + 'static {
     /// The physically contiguous runs of pages which make up the memory, in order.
     fn extents(&self) -> &[Extent];
@@ -112,6 +116,8 @@ pub(crate) unsafe trait Memory: Send + Sync + 'static {
 pub(crate) trait Exporter: Sized + Send + Sync + 'static {
     /// What holds the memory.
     type Memory: Memory;
+    /// What the exporter keeps from the beginning to the end of an act that it is told of.
+    type Watch;
 
     /// The name of the exporter, shown in fdinfo and debugfs.
     const NAME: &'static CStr;
@@ -122,6 +128,13 @@ pub(crate) trait Exporter: Sized + Send + Sync + 'static {
     /// Called when `dev` was refused a mapping because it does not reach all of the memory. The
     /// reservation lock is held.
     fn unreachable(&self, dev: &Device);
+
+    /// Called before `act`. If it returns something, [`Self::ended`] will be called afterwards. For
+    /// mappings, the reservation lock is held.
+    fn begins(&self, act: Act) -> Option<Self::Watch>;
+
+    /// Called after an act, as [`Self::begins`] wanted it.
+    fn ended(&self, watch: Self::Watch, done: &Done<'_>);
 
     /// Called when the memory of a revoked dma-buf has been dropped, from the work queue. May
     /// sleep. Where it was never revoked this is never called: both are dropped in `release`, the
@@ -222,7 +235,7 @@ impl<T: Exporter> DmaBuf<T> {
         let info = bindings::dma_buf_export_info {
             exp_name: T::NAME.as_char_ptr(),
             owner: compat::this_module_ptr(),
-            ops: T::ops().table(options.vmap && !read_only && shared.plain),
+            ops: T::ops().table(options.vmap && !read_only && shared.mappable),
             size: usize::try_from(shared.size)?,
             // CAST: The access modes are below 4.
             flags: if read_only {
@@ -356,6 +369,13 @@ impl<T: Exporter> DmaBuf<T> {
         true
     }
 
+    /// The inode number of its file: what tells it from all others, in `fstat()` and wherever else
+    /// dma-bufs are listed. Never 0.
+    pub(crate) fn id(&self) -> u64 {
+        // SAFETY: By the invariants the dma-buf is valid.
+        unsafe { helpers::vmmexp_helper_dma_buf_id(self.ptr.as_ptr()) }
+    }
+
     /// What may be done with it.
     pub(crate) fn access(&self) -> Access {
         self.shared().access
@@ -380,37 +400,10 @@ impl<T: Exporter> DmaBuf<T> {
         unsafe { wait_for_devices(self.ptr.as_ptr(), for_writing) }
     }
 
-    /// Who uses it now. Takes the reservation lock. May sleep.
-    pub(crate) fn usage(&self) -> Usage {
-        let ptr = self.ptr.as_ptr();
-        let shared = self.shared();
-        let count = |counter: &Atomic<i32>| u32::try_from(counter.load(Relaxed)).unwrap_or(0);
-
-        // SAFETY: The dma-buf and its reservation object are valid; without a context
-        // `dma_resv_lock()` cannot fail.
-        unsafe { bindings::dma_resv_lock((*ptr).resv, core::ptr::null_mut()) };
-        let mut attachments = 0;
-        // SAFETY: The list of attachments, and the count of kernel mappings, are stable while the
-        // lock is held. The list is circular and leads back to its head.
-        let kernel_mapping = unsafe {
-            let head = &raw mut (*ptr).attachments;
-            let mut node = (*head).next;
-            while node != head {
-                attachments += 1;
-                node = (*node).next;
-            }
-            (*ptr).vmapping_counter != 0
-        };
-        let device_mappings = count(&shared.mappings);
-        // SAFETY: The lock was taken above.
-        unsafe { bindings::dma_resv_unlock((*ptr).resv) };
-
-        Usage {
-            attachments,
-            device_mappings,
-            cpu_mappings: count(&shared.vmas),
-            kernel_mapping,
-        }
+    /// Who uses it. May be kept for longer than the dma-buf.
+    pub(crate) fn users(&self) -> &Arc<Users> {
+        // SAFETY: As in `shared()`; the users are part of it.
+        unsafe { &(*(*self.ptr.as_ptr()).priv_.cast::<Shared<T>>()).users }
     }
 }
 

@@ -61,11 +61,12 @@ impl<T: Exporter> Ops<T> {
     const fn build(vmap: bool) -> bindings::dma_buf_ops {
         bindings::dma_buf_ops {
             attach: Some(Self::attach),
-            map_dma_buf: Some(Self::map_dma_buf),
-            unmap_dma_buf: Some(Self::unmap_dma_buf),
+            detach: Some(Self::detach),
+            map_dma_buf: Some(Self::observed_map_dma_buf),
+            unmap_dma_buf: Some(Self::observed_unmap_dma_buf),
             release: Some(Self::release),
-            begin_cpu_access: Some(Self::begin_cpu_access),
-            end_cpu_access: Some(Self::end_cpu_access),
+            begin_cpu_access: Some(Self::observed_begin_cpu_access),
+            end_cpu_access: Some(Self::observed_end_cpu_access),
             mmap: Some(Self::mmap),
             vmap: if vmap { Some(Self::vmap) } else { None },
             // For what was mapped before a revocation, which changes the table.
@@ -89,7 +90,7 @@ impl<T: Exporter> Ops<T> {
     /// # Safety
     ///
     /// `dmabuf` must be a valid dma-buf with these operations, and not be released for `'a`.
-    unsafe fn shared<'a>(dmabuf: *mut bindings::dma_buf) -> ArcBorrow<'a, Shared<T>> {
+    pub(super) unsafe fn shared<'a>(dmabuf: *mut bindings::dma_buf) -> ArcBorrow<'a, Shared<T>> {
         // SAFETY: `priv` of a dma-buf with these operations is from `Arc::into_raw`, and a
         // reference until `release`.
         unsafe { ArcBorrow::from_raw((*dmabuf).priv_.cast::<Shared<T>>()) }
@@ -103,11 +104,12 @@ impl<T: Exporter> Ops<T> {
         attachment: *mut bindings::dma_buf_attachment,
     ) -> c_int {
         // SAFETY: The importer holds the dma-buf.
-        let plain = unsafe { Self::shared(dmabuf) }.plain;
+        let shared = unsafe { Self::shared(dmabuf) };
         // SAFETY: The attachment is valid.
         let peer2peer = unsafe { (*attachment).peer2peer };
 
-        if plain || peer2peer {
+        if shared.plain || peer2peer {
+            shared.users.attachments.add(1, Relaxed);
             0
         } else {
             // `EOPNOTSUPP`, which the crate of 7.2 does not name.
@@ -117,8 +119,21 @@ impl<T: Exporter> Ops<T> {
 
     /// # Safety
     ///
+    /// `dmabuf` must be a valid dma-buf with these operations, `attachment` one that
+    /// [`Self::attach`] agreed to.
+    unsafe extern "C" fn detach(
+        dmabuf: *mut bindings::dma_buf,
+        _attachment: *mut bindings::dma_buf_attachment,
+    ) {
+        // SAFETY: The importer holds the dma-buf.
+        let shared = unsafe { Self::shared(dmabuf) };
+        shared.users.attachments.add(-1, Relaxed);
+    }
+
+    /// # Safety
+    ///
     /// `attachment` must be one of a dma-buf with these operations, whose reservation lock is held.
-    unsafe extern "C" fn map_dma_buf(
+    pub(super) unsafe extern "C" fn map_dma_buf(
         attachment: *mut bindings::dma_buf_attachment,
         direction: bindings::dma_data_direction,
     ) -> *mut bindings::sg_table {
@@ -149,7 +164,7 @@ impl<T: Exporter> Ops<T> {
         // device for as long as it has a mapping.
         match unsafe { Mapping::new(dev, used.memory().extents(), direction, coherent) } {
             Ok(mapping) => {
-                used.mappings.add(1, Relaxed);
+                used.users.mappings.add(1, Relaxed);
                 // Taken up again in `unmap_dma_buf`.
                 used.keep();
                 Mapping::into_raw(mapping)
@@ -173,7 +188,7 @@ impl<T: Exporter> Ops<T> {
     ///
     /// `table` must come from [`Self::map_dma_buf`] for this `attachment`, and not be used any
     /// more. The reservation lock must be held.
-    unsafe extern "C" fn unmap_dma_buf(
+    pub(super) unsafe extern "C" fn unmap_dma_buf(
         attachment: *mut bindings::dma_buf_attachment,
         table: *mut bindings::sg_table,
         _direction: bindings::dma_data_direction,
@@ -187,7 +202,7 @@ impl<T: Exporter> Ops<T> {
 
         let (coherent, direction) = (mapping.is_coherent(), mapping.direction());
         drop(mapping);
-        used.mappings.add(-1, Relaxed);
+        used.users.mappings.add(-1, Relaxed);
         if !coherent {
             used.sync_reserved(direction, Side::Cpu);
             used.noncoherent.add(-1, Relaxed);
@@ -240,7 +255,7 @@ impl<T: Exporter> Ops<T> {
     /// # Safety
     ///
     /// `dmabuf` must be a valid dma-buf with these operations.
-    unsafe extern "C" fn begin_cpu_access(
+    pub(super) unsafe extern "C" fn begin_cpu_access(
         dmabuf: *mut bindings::dma_buf,
         direction: bindings::dma_data_direction,
     ) -> c_int {
@@ -251,7 +266,7 @@ impl<T: Exporter> Ops<T> {
     /// # Safety
     ///
     /// `dmabuf` must be a valid dma-buf with these operations.
-    unsafe extern "C" fn end_cpu_access(
+    pub(super) unsafe extern "C" fn end_cpu_access(
         dmabuf: *mut bindings::dma_buf,
         direction: bindings::dma_data_direction,
     ) -> c_int {
@@ -303,6 +318,7 @@ impl<T: Exporter> Ops<T> {
                 new.__bindgen_anon_1.vaddr = addr;
                 // SAFETY: The core passes a place for the result.
                 unsafe { map.write(new) };
+                used.users.vmaps.add(1, Relaxed);
                 // Taken up again in `vunmap`.
                 used.keep();
                 0
@@ -317,6 +333,7 @@ impl<T: Exporter> Ops<T> {
     unsafe extern "C" fn vunmap(dmabuf: *mut bindings::dma_buf, map: *mut bindings::iosys_map) {
         // SAFETY: The caller holds the dma-buf, and `vmap` kept a use for this mapping.
         let used = unsafe { Self::shared(dmabuf).kept_use() };
+        used.users.vmaps.add(-1, Relaxed);
         if used.only_reserved().is_some() {
             // The region stays mapped.
             return;

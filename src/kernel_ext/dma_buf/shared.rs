@@ -20,7 +20,8 @@ use super::{
     },
     Access,
     Exporter,
-    Memory, //
+    Memory,
+    Usage, //
 };
 use core::{
     cell::UnsafeCell,
@@ -52,6 +53,38 @@ use kernel::{
     }, //
 };
 
+/// Who uses a dma-buf, counted.
+pub(crate) struct Users {
+    pub(super) attachments: Atomic<i32>,
+    /// Of devices.
+    pub(super) mappings: Atomic<i32>,
+    pub(super) vmas: Atomic<i32>,
+    /// By the kernel: one at most.
+    pub(super) vmaps: Atomic<i32>,
+}
+
+impl Users {
+    const fn new() -> Self {
+        Self {
+            attachments: Atomic::new(0),
+            mappings: Atomic::new(0),
+            vmas: Atomic::new(0),
+            vmaps: Atomic::new(0),
+        }
+    }
+
+    /// Who uses it now.
+    pub(crate) fn now(&self) -> Usage {
+        let count = |counter: &Atomic<i32>| u32::try_from(counter.load(Relaxed)).unwrap_or(0);
+        Usage {
+            attachments: count(&self.attachments),
+            device_mappings: count(&self.mappings),
+            cpu_mappings: count(&self.vmas),
+            kernel_mapping: count(&self.vmaps) != 0,
+        }
+    }
+}
+
 /// Lives from the export until `release`, or until the work of a revocation is done.
 ///
 /// # Invariants
@@ -76,16 +109,15 @@ pub(super) struct Shared<T: Exporter> {
     queue: Arc<OwnedQueue>,
     pub(super) access: Access,
     pub(super) size: u64,
-    /// Whether the kernel can map it, and importers of all kinds may be attached: all of it has
-    /// `struct page`s, or is one run in a region.
+    /// Whether importers of all kinds may be attached: all of it has `struct page`s, or is one run.
     pub(super) plain: bool,
+    /// Whether the kernel can map it: all of it has `struct page`s, or is one run in a region.
+    pub(super) mappable: bool,
     maintainer: Maintainer,
-    /// Device mappings, and those of them whose device snoops no cache: these are counted from
-    /// before they are made until after they are gone.
-    pub(super) mappings: Atomic<i32>,
+    pub(super) users: Arc<Users>,
+    /// Mappings of devices which snoop no cache: these are counted from before they are made until
+    /// after they are gone.
     pub(super) noncoherent: Atomic<i32>,
-    /// VMAs.
-    pub(super) vmas: Atomic<i32>,
 }
 
 impl_has_work! {
@@ -108,7 +140,13 @@ impl<T: Exporter> Shared<T> {
     ) -> Result<Arc<Self>> {
         let extents = memory.extents();
         let size = (extent::page_count(extents) as u64) << PAGE_SHIFT;
-        let plain = extent::all_pages(extents) || extents.len() == 1;
+        let all_pages = extent::all_pages(extents);
+        let plain = all_pages || extents.len() == 1;
+        let mappable = match extents {
+            [extent] => !matches!(extent.source, Source::Foreign { .. }),
+            _ => all_pages,
+        };
+        let users = Arc::new(Users::new(), GFP_KERNEL_ACCOUNT)?;
         // INVARIANT: It is not revoked.
         Arc::pin_init(
             pin_init!(Self {
@@ -123,10 +161,10 @@ impl<T: Exporter> Shared<T> {
                 access,
                 size,
                 plain,
+                mappable,
                 maintainer,
-                mappings: Atomic::new(0),
+                users,
                 noncoherent: Atomic::new(0),
-                vmas: Atomic::new(0),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -248,7 +286,7 @@ impl<T: Exporter> Use<'_, T> {
         match self.memory().extents() {
             [extent] => match extent.source {
                 Source::Reserved(index) => Some((self.memory().reserved(index)?, extent)),
-                Source::Pages => None,
+                Source::Pages | Source::Foreign { .. } => None,
             },
             _ => None,
         }
@@ -261,7 +299,7 @@ impl<T: Exporter> Use<'_, T> {
         barrier();
         // Where every device that has a mapping snoops the caches there is nothing to do. Without
         // any mapping the other side may be one that no driver stands for: do the work.
-        if self.mappings.load(Relaxed) > 0 && self.noncoherent.load(Relaxed) == 0 {
+        if self.users.mappings.load(Relaxed) > 0 && self.noncoherent.load(Relaxed) == 0 {
             return;
         }
         self.maintain(offset, len, direction, side);

@@ -18,6 +18,7 @@ use proptest::prelude::*;
 /// The end of user space on a 64-bit and on a 32-bit kernel.
 const LIMITS: [u64; 2] = [1 << 47, 0xbf00_0000];
 const PAGE: u64 = 4096;
+const BEYOND: Reason = Reason::NotUser;
 
 /// A layout of 4 KiB pages without limits, which allows borders inside pages.
 fn unaligned() -> Layout {
@@ -69,7 +70,13 @@ impl Model {
         addr % self.page != 0
     }
 
-    fn add(&mut self, start: u64, len: u64, limit: u64) -> Result<(u128, u128), Reason> {
+    fn add(
+        &mut self,
+        start: u64,
+        len: u64,
+        limit: u64,
+        beyond: Reason,
+    ) -> Result<(u128, u128), Reason> {
         let range = (u128::from(start), u128::from(start) + u128::from(len));
         let (start, end) = range;
         if len == 0 {
@@ -87,7 +94,7 @@ impl Model {
             }
         }
         if end > u128::from(limit) {
-            return Err(Reason::NotUser);
+            return Err(beyond);
         }
         let size = self.size() + self.pages(&range) * self.page;
         if size > self.max_size {
@@ -140,20 +147,43 @@ fn any_range(shift: u32, limit: u64) -> impl Strategy<Value = (u64, u64)> {
 #[derive(Clone, Debug)]
 struct Request {
     shift: u32,
-    limit: u64,
     max_size: u64,
     unaligned: bool,
-    ranges: Vec<(u64, u64)>,
+    ranges: Vec<Range>,
+}
+
+/// Start and length, and the space that it is in.
+#[derive(Clone, Debug)]
+struct Range {
+    start: u64,
+    len: u64,
+    space: Space,
+}
+
+/// The end of a space, and the reason for what is beyond.
+#[derive(Clone, Copy, Debug)]
+struct Space {
+    limit: u64,
+    beyond: Reason,
 }
 
 fn any_request() -> impl Strategy<Value = Request> {
     let shift = prop::sample::select(&[0u32, 1, 4, 12, 14, 16][..]);
-    let limit = prop_oneof![
+    let user = prop_oneof![
         prop::sample::select(&LIMITS[..]),
         Just(u64::MAX),
         Just(0),
         any_magnitude(),
     ];
+    let user = user.prop_map(|limit| Space {
+        limit,
+        beyond: Reason::NotUser,
+    });
+    // Of any number of bytes, also one that is not that of whole pages.
+    let region = prop_oneof![0..1u64 << 17, any_magnitude()].prop_map(|limit| Space {
+        limit,
+        beyond: Reason::RegionRange,
+    });
     let max_size = prop_oneof![
         Just(u64::MAX),
         Just(1 << 40),
@@ -161,15 +191,25 @@ fn any_request() -> impl Strategy<Value = Request> {
         0..1u64 << 18,
         any_magnitude(),
     ];
-    (shift, limit, max_size, any::<bool>()).prop_flat_map(|(shift, limit, max_size, unaligned)| {
-        prop::collection::vec(any_range(shift, limit), 1..8).prop_map(move |ranges| Request {
-            shift,
-            limit,
-            max_size,
-            unaligned,
-            ranges,
-        })
-    })
+    let spaces =
+        [3, 1, 1].map(|user_share| prop_oneof![user_share => user.clone(), 1 => region.clone()]);
+    (shift, spaces, max_size, any::<bool>()).prop_flat_map(
+        |(shift, spaces, max_size, unaligned)| {
+            let range = prop::sample::select(spaces.to_vec()).prop_flat_map(move |space| {
+                any_range(shift, space.limit).prop_map(move |(start, len)| Range {
+                    start,
+                    len,
+                    space,
+                })
+            });
+            prop::collection::vec(range, 1..8).prop_map(move |ranges| Request {
+                shift,
+                max_size,
+                unaligned,
+                ranges,
+            })
+        },
+    )
 }
 
 /// Ranges that are allowed, of few pages of few bytes.
@@ -179,18 +219,25 @@ fn small_valid_request() -> impl Strategy<Value = Request> {
         |(shift, ranges, unaligned)| {
             let inside = if unaligned { 0..1u64 << shift } else { 0..1 };
             (inside.clone(), inside).prop_map(move |(skip, omit)| {
-                let mut ranges: Vec<(u64, u64)> = ranges
+                let space = Space {
+                    limit: 40 << shift,
+                    beyond: BEYOND,
+                };
+                let mut ranges: Vec<Range> = ranges
                     .iter()
-                    .map(|&(page, pages)| (page << shift, pages << shift))
+                    .map(|&(page, pages)| Range {
+                        start: page << shift,
+                        len: pages << shift,
+                        space,
+                    })
                     .collect();
-                ranges[0].0 += skip;
-                ranges[0].1 -= skip;
+                ranges[0].start += skip;
+                ranges[0].len -= skip;
                 let last = ranges.last_mut().unwrap();
                 // At least one byte is to be left.
-                last.1 -= omit.min(last.1 - 1);
+                last.len -= omit.min(last.len - 1);
                 Request {
                     shift,
-                    limit: 40 << shift,
                     max_size: 1 << 10,
                     unaligned,
                     ranges,
@@ -205,7 +252,7 @@ proptest! {
 
     #[test]
     fn any_request_is_judged_by_the_rules(request in any_request()) {
-        let Request { shift, limit, max_size, unaligned, ranges } = request;
+        let Request { shift, max_size, unaligned, ranges } = request;
         let mut layout = Layout::new(shift, max_size, unaligned);
         let mut model = Model {
             page: 1 << shift,
@@ -214,10 +261,11 @@ proptest! {
             ranges: Vec::new(),
         };
         let mut added = 0;
-        for (start, len) in ranges {
+        for Range { start, len, space: Space { limit, beyond } } in ranges {
             let before = layout;
             let at = model.data_size();
-            match (layout.add(start, len, limit), model.add(start, len, limit)) {
+            let found = layout.add(start, len, limit, beyond);
+            match (found, model.add(start, len, limit, beyond)) {
                 (Ok(range), expected) => {
                     let found = (u128::from(range.start), u128::from(range.pages));
                     prop_assert_eq!(Ok(found), expected);
@@ -249,13 +297,13 @@ proptest! {
 
     #[test]
     fn request_and_buffer_differ_by_one_constant(request in small_valid_request()) {
-        let Request { shift, limit, max_size, unaligned, ranges } = request;
+        let Request { shift, max_size, unaligned, ranges } = request;
         let mut layout = Layout::new(shift, max_size, unaligned);
         // The address of every byte, as asked for and as the buffer has it.
         let mut asked = Vec::new();
         let mut buffer = Vec::new();
-        for (start, len) in ranges {
-            let range = layout.add(start, len, limit).unwrap();
+        for Range { start, len, space: Space { limit, beyond } } in ranges {
+            let range = layout.add(start, len, limit, beyond).unwrap();
             asked.extend(start..start + len);
             buffer.extend(range.start..range.start + (range.pages << shift));
         }
@@ -290,10 +338,19 @@ fn new_layout_is_empty() {
 #[test]
 fn ranges_are_put_one_after_the_other() {
     let mut layout = aligned();
-    assert_eq!(layout.add(7 * PAGE, PAGE, LIMITS[0]), pages(7 * PAGE, 1));
+    assert_eq!(
+        layout.add(7 * PAGE, PAGE, LIMITS[0], BEYOND),
+        pages(7 * PAGE, 1)
+    );
     // Overlaps and repeats are fine.
-    assert_eq!(layout.add(PAGE, 9 * PAGE, LIMITS[0]), pages(PAGE, 9));
-    assert_eq!(layout.add(7 * PAGE, PAGE, LIMITS[0]), pages(7 * PAGE, 1));
+    assert_eq!(
+        layout.add(PAGE, 9 * PAGE, LIMITS[0], BEYOND),
+        pages(PAGE, 9)
+    );
+    assert_eq!(
+        layout.add(7 * PAGE, PAGE, LIMITS[0], BEYOND),
+        pages(7 * PAGE, 1)
+    );
     assert_eq!(layout.size(), 11 * PAGE);
     assert_eq!(layout.data_size(), 11 * PAGE);
     assert_eq!(layout.data_offset(), 0);
@@ -304,14 +361,19 @@ fn ranges_are_put_one_after_the_other() {
 fn empty_range_is_refused() {
     let mut layout = unaligned();
     assert_eq!(
-        layout.add(PAGE, 0, LIMITS[0]),
+        layout.add(PAGE, 0, LIMITS[0], BEYOND),
         failure(Reason::EmptyRange, 0)
     );
     // Before anything else that is wrong with it.
-    assert_eq!(layout.add(u64::MAX, 0, 0), failure(Reason::EmptyRange, 0));
-    layout.add(PAGE + 1, 2 * PAGE - 1, LIMITS[0]).unwrap();
     assert_eq!(
-        layout.add(PAGE, 0, LIMITS[0]),
+        layout.add(u64::MAX, 0, 0, BEYOND),
+        failure(Reason::EmptyRange, 0)
+    );
+    layout
+        .add(PAGE + 1, 2 * PAGE - 1, LIMITS[0], BEYOND)
+        .unwrap();
+    assert_eq!(
+        layout.add(PAGE, 0, LIMITS[0], BEYOND),
         failure(Reason::EmptyRange, 2 * PAGE - 1)
     );
 }
@@ -322,16 +384,16 @@ fn range_that_wraps_is_refused() {
     // The end, 2^64, is no address of 64 bits either.
     for len in [PAGE, PAGE + 1, u64::MAX] {
         assert_eq!(
-            aligned().add(top, len, u64::MAX),
+            aligned().add(top, len, u64::MAX, BEYOND),
             failure(Reason::RangeOverflow, 0)
         );
     }
     assert_eq!(
-        aligned().add(top, PAGE - 1, u64::MAX),
+        aligned().add(top, PAGE - 1, u64::MAX, BEYOND),
         failure(Reason::Unaligned, 0)
     );
     assert_eq!(
-        aligned().add(top - PAGE, PAGE, u64::MAX),
+        aligned().add(top - PAGE, PAGE, u64::MAX, BEYOND),
         pages(top - PAGE, 1)
     );
 }
@@ -347,17 +409,17 @@ fn borders_inside_pages_are_refused_unless_asked_for() {
         (PAGE - 1, 2),
     ] {
         assert_eq!(
-            aligned().add(start, len, LIMITS[0]),
+            aligned().add(start, len, LIMITS[0], BEYOND),
             failure(Reason::Unaligned, 0)
         );
-        assert!(unaligned().add(start, len, LIMITS[0]).is_ok());
+        assert!(unaligned().add(start, len, LIMITS[0], BEYOND).is_ok());
     }
 }
 
 #[test]
 fn one_range_may_do_both() {
     let mut layout = unaligned();
-    assert_eq!(layout.add(PAGE - 1, 2, LIMITS[0]), pages(0, 2));
+    assert_eq!(layout.add(PAGE - 1, 2, LIMITS[0], BEYOND), pages(0, 2));
     assert_eq!(layout.data_offset(), PAGE - 1);
     assert_eq!(layout.data_size(), 2);
     assert_eq!(layout.size(), 2 * PAGE);
@@ -368,13 +430,13 @@ fn one_range_may_do_both() {
 #[test]
 fn only_the_first_may_start_inside_a_page() {
     let mut layout = unaligned();
-    assert_eq!(layout.add(5, PAGE - 5, LIMITS[0]), pages(0, 1));
+    assert_eq!(layout.add(5, PAGE - 5, LIMITS[0], BEYOND), pages(0, 1));
     assert_eq!(
-        layout.add(5, PAGE - 5, LIMITS[0]),
+        layout.add(5, PAGE - 5, LIMITS[0], BEYOND),
         failure(Reason::Unaligned, PAGE - 5)
     );
     // It goes on as if that had not been tried.
-    assert_eq!(layout.add(PAGE, PAGE, LIMITS[0]), pages(PAGE, 1));
+    assert_eq!(layout.add(PAGE, PAGE, LIMITS[0], BEYOND), pages(PAGE, 1));
     assert_eq!(layout.size(), 2 * PAGE);
     assert_eq!(layout.data_offset(), 5);
     assert_eq!(layout.data_size(), 2 * PAGE - 5);
@@ -383,13 +445,13 @@ fn only_the_first_may_start_inside_a_page() {
 #[test]
 fn only_the_last_may_end_inside_a_page() {
     let mut layout = unaligned();
-    assert_eq!(layout.add(0, PAGE, LIMITS[0]), pages(0, 1));
-    assert_eq!(layout.add(0, 5, LIMITS[0]), pages(0, 1));
+    assert_eq!(layout.add(0, PAGE, LIMITS[0], BEYOND), pages(0, 1));
+    assert_eq!(layout.add(0, 5, LIMITS[0], BEYOND), pages(0, 1));
     // Even if what follows starts and ends between pages, or where the last one ended: the
     // error is told of what comes after.
     for start in [PAGE, 5] {
         assert_eq!(
-            layout.add(start, PAGE, LIMITS[0]),
+            layout.add(start, PAGE, LIMITS[0], BEYOND),
             failure(Reason::Unaligned, PAGE + 5)
         );
     }
@@ -401,50 +463,111 @@ fn only_the_last_may_end_inside_a_page() {
 fn range_ends_at_the_limit_at_most() {
     for limit in LIMITS {
         assert_eq!(
-            aligned().add(limit - PAGE, PAGE, limit),
+            aligned().add(limit - PAGE, PAGE, limit, BEYOND),
             pages(limit - PAGE, 1)
         );
         assert_eq!(
-            aligned().add(limit - PAGE, 2 * PAGE, limit),
+            aligned().add(limit - PAGE, 2 * PAGE, limit, BEYOND),
             failure(Reason::NotUser, 0)
         );
         assert_eq!(
-            aligned().add(limit, PAGE, limit),
+            aligned().add(limit, PAGE, limit, BEYOND),
             failure(Reason::NotUser, 0)
         );
         assert_eq!(
-            unaligned().add(limit - PAGE, PAGE + 1, limit),
+            unaligned().add(limit - PAGE, PAGE + 1, limit, BEYOND),
             failure(Reason::NotUser, 0)
         );
     }
     // The alignment is looked at first.
     assert_eq!(
-        aligned().add(LIMITS[0] + 1, PAGE, LIMITS[0]),
+        aligned().add(LIMITS[0] + 1, PAGE, LIMITS[0], BEYOND),
         failure(Reason::Unaligned, 0)
     );
+}
+
+/// A request may have ranges of several spaces, each with an end of its own.
+#[test]
+fn each_range_has_a_limit_and_a_reason_of_its_own() {
+    let mut layout = unaligned();
+    let size = 2 * PAGE;
+    assert_eq!(
+        layout.add(PAGE, PAGE, size, Reason::RegionRange),
+        pages(PAGE, 1)
+    );
+    assert_eq!(
+        layout.add(PAGE, 2 * PAGE, size, Reason::RegionRange),
+        failure(Reason::RegionRange, PAGE)
+    );
+    // Where the one has ended the other goes on.
+    assert_eq!(
+        layout.add(PAGE, 2 * PAGE, LIMITS[0], Reason::NotUser),
+        pages(PAGE, 2)
+    );
+    assert_eq!(
+        layout.add(LIMITS[0], PAGE, LIMITS[0], Reason::NotUser),
+        failure(Reason::NotUser, 3 * PAGE)
+    );
+    assert_eq!(layout.add(0, size, size, Reason::RegionRange), pages(0, 2));
+    // Not one byte more than there is, though it would be in the same page.
+    let mut odd = layout;
+    assert_eq!(
+        odd.add(0, PAGE + 2, PAGE + 1, Reason::RegionRange),
+        failure(Reason::RegionRange, 5 * PAGE)
+    );
+    assert_eq!(
+        odd.add(0, PAGE + 1, PAGE + 1, Reason::RegionRange),
+        pages(0, 2)
+    );
+    // A space with nothing in it.
+    assert_eq!(
+        layout.add(0, 1, 0, Reason::RegionRange),
+        failure(Reason::RegionRange, 5 * PAGE)
+    );
+    assert_eq!(layout.size(), 5 * PAGE);
+}
+
+/// What is wrong with the range in any space is told before.
+#[test]
+fn limit_is_looked_at_after_the_range_itself() {
+    for beyond in [Reason::NotUser, Reason::RegionRange] {
+        let add = |start, len| aligned().add(start, len, PAGE, beyond);
+        assert_eq!(add(2 * PAGE, 0), failure(Reason::EmptyRange, 0));
+        assert_eq!(add(2 * PAGE, u64::MAX), failure(Reason::RangeOverflow, 0));
+        assert_eq!(add(2 * PAGE + 1, PAGE), failure(Reason::Unaligned, 0));
+        assert_eq!(add(2 * PAGE, PAGE + 1), failure(Reason::Unaligned, 0));
+        assert_eq!(add(2 * PAGE, PAGE), failure(beyond, 0));
+        // And how large it is all together after.
+        let mut small = Layout::new(12, 0, false);
+        assert_eq!(small.add(0, 2 * PAGE, PAGE, beyond), failure(beyond, 0));
+        assert_eq!(small.add(0, PAGE, PAGE, beyond), failure(Reason::TooBig, 0));
+    }
 }
 
 #[test]
 fn whole_pages_count_for_the_largest_size() {
     let mut layout = Layout::new(12, 3 * PAGE, true);
-    assert_eq!(layout.add(PAGE - 1, 1 + PAGE, LIMITS[0]), pages(0, 2));
     assert_eq!(
-        layout.add(0, PAGE + 1, LIMITS[0]),
+        layout.add(PAGE - 1, 1 + PAGE, LIMITS[0], BEYOND),
+        pages(0, 2)
+    );
+    assert_eq!(
+        layout.add(0, PAGE + 1, LIMITS[0], BEYOND),
         failure(Reason::TooBig, PAGE + 1)
     );
-    assert_eq!(layout.add(0, 1, LIMITS[0]), pages(0, 1));
+    assert_eq!(layout.add(0, 1, LIMITS[0], BEYOND), pages(0, 1));
 
     assert_eq!(
-        Layout::new(12, 3 * PAGE - 1, true).add(0, 2 * PAGE + 1, LIMITS[0]),
+        Layout::new(12, 3 * PAGE - 1, true).add(0, 2 * PAGE + 1, LIMITS[0], BEYOND),
         failure(Reason::TooBig, 0)
     );
     assert_eq!(
-        Layout::new(12, 0, true).add(0, 1, LIMITS[0]),
+        Layout::new(12, 0, true).add(0, 1, LIMITS[0], BEYOND),
         failure(Reason::TooBig, 0)
     );
     // The place is looked at first.
     assert_eq!(
-        Layout::new(12, PAGE, false).add(0, 2 * PAGE, PAGE),
+        Layout::new(12, PAGE, false).add(0, 2 * PAGE, PAGE, BEYOND),
         failure(Reason::NotUser, 0)
     );
 }
@@ -454,15 +577,18 @@ fn size_that_64_bits_cannot_tell_is_too_big() {
     // As one range, of which only the rounding does not fit.
     let mut layout = unaligned();
     assert_eq!(
-        layout.add(0, u64::MAX, u64::MAX),
+        layout.add(0, u64::MAX, u64::MAX, BEYOND),
         failure(Reason::TooBig, 0)
     );
     // As a sum that is one page short, then full.
     let most = 0u64.wrapping_sub(PAGE);
-    assert_eq!(layout.add(0, most, u64::MAX), pages(0, most / PAGE));
+    assert_eq!(layout.add(0, most, u64::MAX, BEYOND), pages(0, most / PAGE));
     assert_eq!(layout.size(), most);
     for len in [1, PAGE - 1, PAGE, PAGE + 1, most] {
-        assert_eq!(layout.add(0, len, u64::MAX), failure(Reason::TooBig, most));
+        assert_eq!(
+            layout.add(0, len, u64::MAX, BEYOND),
+            failure(Reason::TooBig, most)
+        );
     }
     assert_eq!(layout.size(), most);
     assert_eq!(layout.data_size(), most);
@@ -473,7 +599,10 @@ fn size_that_64_bits_cannot_tell_is_too_big() {
 fn pages_up_to_the_end_of_32_bits() {
     let mut layout = unaligned();
     let count = u64::from(u32::MAX);
-    assert_eq!(layout.add(7, count * PAGE - 7, u64::MAX), pages(0, count));
+    assert_eq!(
+        layout.add(7, count * PAGE - 7, u64::MAX, BEYOND),
+        pages(0, count)
+    );
     assert_eq!(layout.size(), count * PAGE);
     assert_eq!(layout.data_size(), count * PAGE - 7);
     assert_eq!(layout.request_offset(0xffff_fffe), 0xfff_ffff_e000 - 7);

@@ -12,9 +12,12 @@
 mod options;
 #[path = "../../../src/reason.rs"]
 mod reason;
+#[path = "../../../src/state.rs"]
+mod state;
 
 mod header;
 mod narrow;
 mod options_test;
 mod reason_test;
+mod state_test;
 mod wide;

@@ -35,13 +35,10 @@ fn check(raw: RawOptions) -> Result<Options, Reason> {
     Options::check(&raw, CLOEXEC)
 }
 
-/// `text`, then a NUL, then bytes that do not count.
+/// `text`, then zeros.
 fn name(text: &[u8]) -> [u8; NAME_LEN] {
-    let mut name = [b'#'; NAME_LEN];
+    let mut name = [0; NAME_LEN];
     name[..text.len()].copy_from_slice(text);
-    if let Some(end) = name.get_mut(text.len()) {
-        *end = 0;
-    }
     name
 }
 
@@ -204,12 +201,32 @@ fn name_ends_at_its_first_nul() {
         assert_eq!(&with_nul[..len], text);
         assert_eq!(&with_nul[len..], b"\0");
     }
-    // What comes after the NUL of an empty name does not make a name.
     let options = check(RawOptions {
         name: name(b""),
         ..PLAIN
     });
     assert_eq!(options.unwrap().name(), None);
+}
+
+/// What is after the NUL is padding, so that it can mean something one day.
+#[test]
+fn name_is_followed_by_zeros() {
+    for len in 0..NAME_LEN - 1 {
+        let valid = name(&[b'n'].repeat(len));
+        assert!(check(RawOptions {
+            name: valid,
+            ..PLAIN
+        })
+        .is_ok());
+        for at in len + 1..NAME_LEN {
+            for byte in [1, b'n', 0x80, 0xff] {
+                let mut name = valid;
+                name[at] = byte;
+                let result = check(RawOptions { name, ..PLAIN });
+                assert_eq!(result.err(), Some(Reason::Padding), "{len} {at}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -244,10 +261,17 @@ prop_compose! {
         phys_bits in mostly(0..=64u32, 60..70u32),
         name in mostly(
             (0..NAME_LEN, any::<[u8; NAME_LEN]>()).prop_map(|(nul, mut name)| {
-                name[nul] = 0;
+                name[nul..].fill(0);
                 name
             }),
-            any::<[u8; NAME_LEN]>().prop_map(|name| name.map(|byte| byte.max(1))),
+            prop_oneof![
+                any::<[u8; NAME_LEN]>().prop_map(|name| name.map(|byte| byte.max(1))),
+                // Something after the first NUL, most often.
+                (0..NAME_LEN, any::<[u8; NAME_LEN]>()).prop_map(|(nul, mut name)| {
+                    name[nul] = 0;
+                    name
+                }),
+            ],
         ),
     ) -> RawOptions {
         RawOptions { flags, pad, fd_flags, event_fd, max_segs, phys_bits, name }
@@ -259,12 +283,15 @@ proptest! {
     #[test]
     fn first_error_is_told(raw in any_raw()) {
         let eventfd = raw.flags & 8 == 8;
+        let name_len = raw.name.iter().position(|&byte| byte == 0);
+        let after_name = name_len.map_or(&[][..], |len| &raw.name[len..]);
         let errors = [
             (raw.flags > 15, Reason::Flags),
             (raw.pad != 0, Reason::Padding),
             (raw.event_fd != 0 && !eventfd, Reason::Padding),
             (raw.fd_flags != 0 && raw.fd_flags != CLOEXEC, Reason::FdFlags),
-            (!raw.name.contains(&0), Reason::Name),
+            (name_len.is_none(), Reason::Name),
+            (after_name.iter().any(|&byte| byte != 0), Reason::Padding),
             (raw.phys_bits > 64, Reason::PhysBitsValue),
         ];
         let first = errors.iter().find(|(wrong, _)| *wrong).map(|&(_, reason)| reason);

@@ -21,8 +21,8 @@
 
 #define PARAMETER	"unsafe_export_any_pfn_root_only_taints"
 
-/* TAINT_USER */
-#define TAINT_USER_BIT	(1ll << 6)
+/* The bit of TAINT_USER. */
+#define TAINT_USER_BIT	0x40
 
 static bool allowed(void)
 {
@@ -31,7 +31,7 @@ static bool allowed(void)
 	return text && !strcmp(text, "1");
 }
 
-static bool tainted(void)
+static bool is_marked(void)
 {
 	return vmm_read_number("/proc/sys/kernel/tainted") & TAINT_USER_BIT;
 }
@@ -113,24 +113,24 @@ TEST_F(any_pfn, taints_and_tells_once)
 	struct vmmexp_export again;
 	int ret;
 
-	ASSERT_FALSE(tainted());
+	ASSERT_FALSE(is_marked());
 	ASSERT_EQ(0, log_lines());
 
 	/* Refused uses are none. */
 	ASSERT_VMM_OK(vmm_export(self->dev, aligned_alloc(self->page, self->page), self->page, 0,
 				 &again), &again);
 	close(again.fd);
-	ASSERT_FALSE(tainted());
+	ASSERT_FALSE(is_marked());
 
 	ret = vmm_export(self->dev, self->frame, self->len, 0, &self->ex);
 	if (!allowed()) {
 		EXPECT_VMM_ERROR(ret, &self->ex, EPERM, VMMEXP_REASON_PFNMAP, 0);
-		EXPECT_FALSE(tainted());
+		EXPECT_FALSE(is_marked());
 		EXPECT_EQ(0, log_lines());
 		return;
 	}
 	ASSERT_VMM_OK(ret, &self->ex);
-	EXPECT_TRUE(tainted());
+	EXPECT_TRUE(is_marked());
 	EXPECT_EQ(1, log_lines());
 	ASSERT_VMM_OK(vmm_export(self->dev, self->frame, self->page, 0, &again), &again);
 	close(again.fd);

@@ -101,8 +101,8 @@ static const char *text(const char *line, const char *key)
 	at = line ? strstr(line, word) : NULL;
 	if (!at)
 		return "?";
-	snprintf(value, sizeof(value), "%.*s", (int)strcspn(at + strlen(word), " \n"),
-		 at + strlen(word));
+	at += strlen(word);
+	snprintf(value, sizeof(value), "%.*s", (int)strcspn(at, "\n "), at);
 	return value;
 }
 
@@ -426,6 +426,85 @@ TEST_F(trace, release)
 	EXPECT_EQ((long long)self->ex.nr_segs, number(event, "segs"));
 }
 
+/* Whatever changes the state: the exporting process, QUERY, REVOKE. */
+TEST_F(trace, state)
+{
+	struct vmmexp_query query;
+	const char *event;
+
+	ASSERT_VMM_OK(vmm_export(self->dev, self->mem, self->len, 0, &self->ex), &self->ex);
+	ASSERT_EQ(0, take(self));
+	EXPECT_EQ(NULL, only(&self->events, "vmmexp_state"));
+
+	ASSERT_EQ(0, madvise(self->mem, self->page, MADV_DONTNEED));
+	ASSERT_EQ(0, take(self));
+	event = only(&self->events, "vmmexp_state");
+	ASSERT_NE(NULL, event);
+	EXPECT_EQ(inode(self->ex.fd), number(event, "id"));
+	EXPECT_STREQ("LIVE", text(event, "old"));
+	EXPECT_STREQ("SUSPECT", text(event, "new"));
+
+	/* Another page comes in its place. */
+	vmm_poke(self->mem, 1);
+	ASSERT_VMM_OK(vmm_query(self->dev, self->ex.fd, &query), &query);
+	EXPECT_EQ((__u32)VMMEXP_STATE_STALE, query.state);
+	ASSERT_EQ(0, take(self));
+	event = only(&self->events, "vmmexp_state");
+	ASSERT_NE(NULL, event);
+	EXPECT_STREQ("SUSPECT", text(event, "old"));
+	EXPECT_STREQ("STALE", text(event, "new"));
+
+	/* What does not change it is not told. */
+	ASSERT_EQ(0, munmap(self->mem, self->page));
+	ASSERT_VMM_OK(vmm_query(self->dev, self->ex.fd, &query), &query);
+	ASSERT_EQ(0, take(self));
+	EXPECT_EQ(NULL, only(&self->events, "vmmexp_state"));
+	EXPECT_EQ(0, self->events.nr);
+}
+
+TEST_F(trace, revoke)
+{
+	struct vmmexp_revoke revoke = {};
+	int mock = mock_open(), attachment, map;
+	const char *event;
+
+	ASSERT_LE(0, mock);
+	ASSERT_VMM_OK(vmm_export(self->dev, self->mem, self->len, 0, &self->ex), &self->ex);
+	attachment = mock_attach(mock, self->ex.fd, 0);
+	ASSERT_LE(0, attachment);
+	map = mock_map(mock, attachment, VMMEXP_MOCK_BIDIRECTIONAL);
+	ASSERT_LE(0, map);
+	ASSERT_EQ(0, take(self));
+
+	revoke.fd = self->ex.fd;
+	ASSERT_VMM_OK(vmm_ioctl(self->dev, VMMEXP_IOC_REVOKE, &revoke), &revoke);
+	ASSERT_EQ(0, take(self));
+	EXPECT_EQ(2, self->events.nr);
+	event = only(&self->events, "vmmexp_state");
+	ASSERT_NE(NULL, event);
+	EXPECT_STREQ("LIVE", text(event, "old"));
+	EXPECT_STREQ("REVOKED", text(event, "new"));
+	event = only(&self->events, "vmmexp_revoke");
+	ASSERT_NE(NULL, event);
+	EXPECT_EQ(inode(self->ex.fd), number(event, "id"));
+	EXPECT_EQ((long long)self->len, number(event, "bytes"));
+	EXPECT_LT(0, number(event, "duration"));
+
+	/* A second one is none. */
+	ASSERT_VMM_OK(vmm_ioctl(self->dev, VMMEXP_IOC_REVOKE, &revoke), &revoke);
+	ASSERT_EQ(0, take(self));
+	EXPECT_EQ(0, self->events.nr);
+
+	ASSERT_EQ(0, mock_unmap(mock, map));
+	ASSERT_TRUE(vmm_pins_settle(self->pins));
+	ASSERT_EQ(0, take(self));
+	event = only(&self->events, "vmmexp_state");
+	ASSERT_NE(NULL, event);
+	EXPECT_STREQ("REVOKED", text(event, "old"));
+	EXPECT_STREQ("REVOKED|RELEASED", text(event, "new"));
+	close(mock);
+}
+
 /* Each event can be had without the others. */
 TEST_F(trace, one_event)
 {
@@ -458,9 +537,12 @@ static bool tells(const char *line, const long long *pfns, size_t pages, size_t 
 			continue;
 		}
 		at = end;
-		for (i = 0; i < pages; i++)
-			if (value == (unsigned long long)pfns[i] || value / page == (unsigned long long)pfns[i])
+		for (i = 0; i < pages; i++) {
+			unsigned long long frame = pfns[i];
+
+			if (value == frame || value / page == frame)
 				return true;
+		}
 		/* The kernel's half of the address space; errnos are small. */
 		if (sizeof(long) == 8 && value >> 63 && value < -4096ull)
 			return true;

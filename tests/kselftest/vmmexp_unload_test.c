@@ -127,6 +127,23 @@ TEST_F(unload, open_device_holds_the_module)
 	EXPECT_UNLOADS();
 }
 
+/* And what is opened of it in debugfs. */
+TEST_F(unload, open_debugfs_file_holds_the_module)
+{
+	char text[64];
+	int fd;
+
+	close(self->dev);
+	fd = open("/sys/kernel/debug/vmmexp/buffers", O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	EXPECT_STAYS();
+	EXPECT_LT(0, read(fd, text, sizeof(text)));
+	EXPECT_STAYS();
+	close(fd);
+	EXPECT_UNLOADS();
+	EXPECT_EQ(0, access("/sys/kernel/debug/vmmexp/buffers", F_OK));
+}
+
 TEST_F(unload, device_open_in_another_process_holds_the_module)
 {
 	int hold[2], status;

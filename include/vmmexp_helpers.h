@@ -83,6 +83,7 @@ int vmmexp_helper_of_region_count(struct device_node *np);
 struct device_node *vmmexp_helper_of_region_node(struct device_node *np, int index);
 const char *vmmexp_helper_of_string(struct device_node *np, const char *property, int index);
 bool vmmexp_helper_of_property_present(struct device_node *np, const char *property);
+void vmmexp_helper_of_node_put(struct device_node *np);
 #endif
 
 /* mmu_notifier.h */
@@ -110,7 +111,6 @@ void vmmexp_helper_locked_vm_sub(struct user_struct *user, unsigned long pages);
 unsigned long vmmexp_helper_rlimit_memlock_pages(void);
 
 /* scatterlist.h */
-bool vmmexp_helper_sg_has_page(struct scatterlist *sg);
 void vmmexp_helper_sg_set_page(struct scatterlist *sg, struct page *page,
 			       unsigned int len);
 void vmmexp_helper_sg_set_dma(struct scatterlist *sg, dma_addr_t addr,

@@ -205,9 +205,9 @@ impl File {
         // CAST: Whole pages of the address space.
         let addressable = (isize::MAX as usize & !(PAGE_SIZE - 1)) as u64;
         let there_is = addressable.min((kernel_ext::total_ram_pages() as u64) << PAGE_SHIFT);
-        match self.device.limits.buffer_bytes & !(PAGE_SIZE as u64 - 1) {
+        match self.device.limits.buffer_bytes {
             0 => there_is,
-            allowed => there_is.min(allowed),
+            allowed => there_is.min(allowed & !(PAGE_SIZE as u64 - 1)),
         }
     }
 }

@@ -355,6 +355,12 @@ bool vmmexp_helper_of_property_present(struct device_node *np, const char *prope
 {
 	return of_property_present(np, property);
 }
+
+/* A function only with CONFIG_OF_DYNAMIC. */
+void vmmexp_helper_of_node_put(struct device_node *np)
+{
+	of_node_put(np);
+}
 #endif
 
 #ifdef CONFIG_MMU_NOTIFIER
@@ -422,11 +428,6 @@ void vmmexp_helper_current_comm(char *comm)
 uid_t vmmexp_helper_current_uid(void)
 {
 	return from_kuid(&init_user_ns, current_uid());
-}
-
-bool vmmexp_helper_sg_has_page(struct scatterlist *sg)
-{
-	return sg_page(sg);
 }
 
 void vmmexp_helper_sg_set_page(struct scatterlist *sg, struct page *page,

@@ -12,11 +12,12 @@
 //!
 //! - A device whose addresses are physical ones up to an offset (dma-direct) gets one entry for
 //!   each extent, split only below 4 GiB and at a segment size the driver itself has set: the
-//!   default of 64 KiB is not a limit that anyone means. Every entry is mapped by itself, so that
+//!   default of 64 KiB is not a limit that anyone means. Every extent is mapped by itself, so that
 //!   the length limit of `dma_map_sg()` does not come in.
 //! - Any other device gets entries split at `dma_get_max_seg_size()`; `dma_map_sgtable()` merges
-//!   what its IOMMU can make contiguous. With reserved memory among them the entries are mapped
-//!   one by one here too: it has no `struct page`s that a table could carry.
+//!   what its IOMMU can make contiguous. With reserved memory among them the extents are mapped
+//!   one by one here too: it has no `struct page`s that a table could carry. The entries cut from
+//!   one extent follow each other in the device's addresses, for who looks for that.
 //!
 //! Reserved memory is not in the linear map, so the DMA API must not maintain its caches
 //! (`DMA_ATTR_SKIP_CPU_SYNC`).
@@ -122,15 +123,14 @@ impl From<Error> for MapError {
 /// # Invariants
 ///
 /// - `table` is initialised and holds `table.nents` mapped entries.
-/// - The entries were mapped one by one if `each`, those without a page with
-///   `DMA_ATTR_SKIP_CPU_SYNC`, else by `dma_map_sgtable()`, for `dev` in `direction`, without
-///   further attributes.
+/// - The entries are those of `parts` if there are such, else were mapped by `dma_map_sgtable()` for
+///   `dev` in `direction`, without attributes.
 #[repr(C)]
 pub(super) struct Mapping {
     table: bindings::sg_table,
     dev: ARef<Device>,
     direction: DataDirection,
-    each: bool,
+    parts: Option<Parts>,
     coherent: bool,
 }
 
@@ -169,22 +169,26 @@ impl Mapping {
         let mut entries = Entries::new(count)?;
         // SAFETY: The caller vouches for the pages; `count` is the number of pieces.
         unsafe { entries.fill(extents, max) };
+        let mut parts = None;
         if each {
-            // SAFETY: The entries are those of the extents, which the device was found to reach.
-            unsafe { entries.map_each(dev, extents, max, direction)? };
+            // SAFETY: The caller vouches for the memory, which the device was found to reach.
+            let mapped = unsafe { Parts::map(dev, extents, max, direction)? };
+            // SAFETY: The parts are those of the extents, for entries of that size.
+            unsafe { entries.set_parts(&mapped.list, extents, max) };
+            parts = Some(mapped);
         } else {
             // SAFETY: The table is initialised and all of its entries have pages.
             to_result(unsafe {
                 bindings::dma_map_sgtable(device_as_raw(dev), &mut entries.0, direction.into(), 0)
             })?;
         }
-        // INVARIANT: The table was filled and mapped as told by `each`. Should the allocation
+        // INVARIANT: The table was filled and mapped, as told by `parts`. Should the allocation
         // fail, the value, and with it the mapping, is dropped.
         let mapping = Self {
             table: entries.into_table(),
             dev: dev.into(),
             direction,
-            each,
+            parts,
             coherent,
         };
         Ok(KBox::new(mapping, GFP_KERNEL).map_err(Error::from)?)
@@ -219,11 +223,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let dev = device_as_raw(&self.dev);
-        if self.each {
-            // SAFETY: By the invariants `nents` entries are mapped, one by one, for this device.
-            unsafe { unmap_each(dev, self.table.sgl, self.table.nents, self.direction) };
-        } else {
+        // Parts unmap themselves.
+        if self.parts.take().is_none() {
+            let dev = device_as_raw(&self.dev);
             // SAFETY: By the invariants the table was mapped by `dma_map_sgtable()` like this.
             unsafe { bindings::dma_unmap_sgtable(dev, &mut self.table, self.direction.into(), 0) };
         }
@@ -274,49 +276,34 @@ impl Entries {
         }
     }
 
-    /// Maps every entry by itself; on failure none is.
+    /// Sets the DMA address and length of every entry.
     ///
     /// # Safety
     ///
-    /// The entries must have been filled from `extents` and `max`, and `dev` must reach these.
-    unsafe fn map_each(
-        &mut self,
-        dev: &Device,
-        extents: &[Extent],
-        max: usize,
-        direction: DataDirection,
-    ) -> Result {
-        let raw = device_as_raw(dev);
+    /// The entries must have been filled from `extents` and `max`, and `parts` be what
+    /// [`Parts::map`] made of these.
+    unsafe fn set_parts(&mut self, parts: &[Part], extents: &[Extent], max: usize) {
         let max = (max as u64) << PAGE_SHIFT;
+        let mut parts = parts.iter();
+        // What is left of the part that the last entry was cut from.
+        let (mut addr, mut left) = (0, 0);
         let mut entry = self.0.sgl;
-        for (mapped, piece) in (0..).zip(extent::pieces(extents, PAGE_SHIFT, 0, u64::MAX, max)) {
+        for piece in extent::pieces(extents, PAGE_SHIFT, 0, u64::MAX, max) {
+            if left == 0 {
+                (addr, left) = parts.next().map_or((0, 0), |part| (part.addr, part.len));
+            }
             // CAST: As in `fill`.
             let len = piece.len as u32;
-            // SAFETY: The memory exists and `dev` reaches it. What has no `struct page` is not
-            // touched by the DMA API.
-            let addr = unsafe {
-                bindings::dma_map_phys(
-                    raw,
-                    piece.phys as bindings::phys_addr_t,
-                    len as usize,
-                    direction.into(),
-                    attributes(piece.source == Source::Pages),
-                )
-            };
-            // SAFETY: The device is valid.
-            if unsafe { helpers::vmmexp_helper_dma_mapping_error(raw, addr) } {
-                // SAFETY: So many entries were mapped by this loop.
-                unsafe { unmap_each(raw, self.0.sgl, mapped, direction) };
-                return Err(EIO);
-            }
-            // SAFETY: The entry is one of the table's.
+            // SAFETY: There is an entry for each piece.
             unsafe {
                 helpers::vmmexp_helper_sg_set_dma(entry, addr, len);
                 entry = bindings::sg_next(entry);
             }
+            // A part is as long as its entries together.
+            addr = addr.wrapping_add(bindings::dma_addr_t::from(len));
+            left = left.saturating_sub(len as usize);
         }
         self.0.nents = self.0.orig_nents;
-        Ok(())
     }
 
     fn into_table(self) -> bindings::sg_table {
@@ -333,39 +320,106 @@ impl Drop for Entries {
     }
 }
 
-/// The attributes by which an entry is mapped one by one.
-fn attributes(has_page: bool) -> c_ulong {
-    if has_page {
-        0
-    } else {
-        // CAST: A small constant.
-        bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong
+/// A part of the memory that is mapped by itself.
+struct Part {
+    addr: bindings::dma_addr_t,
+    len: usize,
+    has_pages: bool,
+}
+
+impl Part {
+    /// The attributes by which it is mapped.
+    fn attributes(has_pages: bool) -> c_ulong {
+        if has_pages {
+            0
+        } else {
+            // CAST: A small constant.
+            bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong
+        }
     }
 }
 
-/// Unmaps the first `count` entries from `entry` on.
+/// Parts of the memory that are mapped by themselves. Dropping it unmaps them.
 ///
-/// # Safety
+/// # Invariants
 ///
-/// They must have been mapped by `dma_map_phys()` for `dev` in `direction` with their
-/// [`attributes`], be so still, and not be used any more.
-unsafe fn unmap_each(
-    dev: *mut bindings::device,
-    mut entry: *mut bindings::scatterlist,
-    count: u32,
+/// Each of `list` was mapped by `dma_map_phys()` for `dev` in `direction` with its
+/// [`Part::attributes`], and is so still.
+struct Parts {
+    list: KVVec<Part>,
+    dev: ARef<Device>,
     direction: DataDirection,
-) {
-    for _ in 0..count {
-        // SAFETY: By the contract of this function.
-        unsafe {
-            bindings::dma_unmap_phys(
-                dev,
-                bindings::sg_dma_address(entry),
-                bindings::sg_dma_len(entry) as usize,
-                direction.into(),
-                attributes(helpers::vmmexp_helper_sg_has_page(entry)),
-            );
-            entry = bindings::sg_next(entry);
+}
+
+impl Parts {
+    /// Maps each of `extents`, cut so that each part is as long as a number of entries of `max`
+    /// pages, and below 4 GiB.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Mapping::new`]; and `dev` must reach the memory.
+    unsafe fn map(
+        dev: &Device,
+        extents: &[Extent],
+        max: usize,
+        direction: DataDirection,
+    ) -> Result<Self> {
+        // CAST: Pages of 4 GiB fit.
+        let most = (u32::MAX >> PAGE_SHIFT) as usize;
+        let most = most - most % max;
+        let count = extent::piece_count(extents, most);
+        // INVARIANT: None is mapped as yet.
+        let mut this = Self {
+            list: KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?,
+            dev: dev.into(),
+            direction,
+        };
+        let raw = device_as_raw(dev);
+        let most = (most as u64) << PAGE_SHIFT;
+        for piece in extent::pieces(extents, PAGE_SHIFT, 0, u64::MAX, most) {
+            let has_pages = piece.source == Source::Pages;
+            // CAST: Pieces are below 4 GiB.
+            let len = piece.len as usize;
+            // SAFETY: The memory exists and `dev` reaches it. What has no `struct page` is not
+            // touched by the DMA API.
+            let addr = unsafe {
+                bindings::dma_map_phys(
+                    raw,
+                    piece.phys as bindings::phys_addr_t,
+                    len,
+                    direction.into(),
+                    Part::attributes(has_pages),
+                )
+            };
+            // SAFETY: The device is valid.
+            if unsafe { helpers::vmmexp_helper_dma_mapping_error(raw, addr) } {
+                return Err(EIO);
+            }
+            // INVARIANT: It was mapped above. There is room for all of them.
+            let part = Part {
+                addr,
+                len,
+                has_pages,
+            };
+            this.list.push_within_capacity(part).map_err(|_| ENOMEM)?;
+        }
+        Ok(this)
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        for part in &self.list {
+            // SAFETY: By the invariants it is mapped like this.
+            unsafe {
+                bindings::dma_unmap_phys(
+                    device_as_raw(&self.dev),
+                    part.addr,
+                    part.len,
+                    self.direction.into(),
+                    Part::attributes(part.has_pages),
+                )
+            };
         }
     }
 }

@@ -224,7 +224,7 @@ impl Node<'_> {
                 helpers::vmmexp_helper_of_property_present(region, c"no-map".as_char_ptr()),
                 helpers::vmmexp_helper_of_property_present(region, c"reusable".as_char_ptr()),
             );
-            bindings::of_node_put(region);
+            helpers::vmmexp_helper_of_node_put(region);
             flags
         };
         if reusable {

@@ -1950,6 +1950,27 @@ TEST_F(smmu, reads_and_writes)
 	}
 }
 
+/*
+ * A buffer of one run is one run to the device too, whatever its longest segment
+ * is: so those drivers see it that want contiguous memory (DRM's DMA helpers).
+ */
+TEST_F(smmu, one_run)
+{
+	struct vmmexp_export ex;
+	struct device_view view;
+	int i;
+
+	ASSERT_VMM_OK(export_region(self->dev, self->frames, 0, 1 << 20, 0, &ex), &ex);
+	view_open(_metadata, self->mock, ex.fd, 0, VMMEXP_MOCK_BIDIRECTIONAL, &view);
+	for (i = 1; i < view.nr; i++) {
+		ASSERT_EQ(view.segments[i - 1].dma_address + view.segments[i - 1].dma_length,
+			  view.segments[i].dma_address) {
+			TH_LOG("segment %d of %d", i, view.nr);
+		}
+	}
+	view_close(_metadata, self->mock, &view);
+}
+
 /* Pieces of two regions with ordinary memory between them. */
 TEST_F(smmu, mixed)
 {

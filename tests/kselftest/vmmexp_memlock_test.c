@@ -268,6 +268,7 @@ TEST_F(memlock, no_limit_at_all_is_the_users_too)
 	ASSERT_VMM_OK(vmm_export(self->dev, self->mem, (LIMIT + 1) * self->page, 0, &ex), &ex);
 	ASSERT_VMM_OK(vmm_info(self->dev, &info), &info);
 	EXPECT_EQ((LIMIT + 1) * self->page, info.charged);
+	EXPECT_EQ(~0ull, info.charge_left);
 	close(ex.fd);
 	set_limit(_metadata, self, LIMIT);
 	expect_charge(_metadata, self, 0);

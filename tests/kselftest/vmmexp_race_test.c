@@ -378,7 +378,8 @@ TEST_F(race, mmap)
 static void oppose_fault(struct race *race, int fd)
 {
 	char *view = vmm_map(fd, 0, race->len, PROT_READ | PROT_WRITE);
-	bool gone = false;
+	size_t pages = race->len / race->page;
+	bool gone[pages];
 	long long seen;
 	size_t i;
 	int round;
@@ -387,19 +388,27 @@ static void oppose_fault(struct race *race, int fd)
 		judge(race, -errno, ENODEV);
 		return;
 	}
+	memset(gone, 0, sizeof(gone));
 	for (round = 0; round < 20; round++) {
-		for (i = 0; i < race->len; i += race->page) {
-			seen = look(view + i, 64, i, race->seed);
-			/* Once gone, it does not come back. */
-			if (seen >= 0 || (gone && seen != GONE))
+		for (i = 0; i < pages; i++) {
+			char *page = view + i * race->page;
+
+			/*
+			 * A page that is gone does not come back. Others may be
+			 * there yet: REVOKE is at it.
+			 */
+			seen = look(page, 64, i * race->page, race->seed);
+			if (seen >= 0)
 				wrong(race, 1);
-			gone = seen == GONE;
-			/* The same bytes: what is tried is a write. */
-			if (put(view + i, 64, i, race->seed) == GONE)
-				gone = true;
-			else if (gone)
+			else if (gone[i] && seen != GONE)
 				wrong(race, 2);
-			if (gone)
+			gone[i] |= seen == GONE;
+			/* The same bytes: what is tried is a write. */
+			if (put(page, 64, i * race->page, race->seed) == GONE)
+				gone[i] = true;
+			else if (gone[i])
+				wrong(race, 3);
+			if (gone[i])
 				race->refused++;
 			else
 				race->done++;

@@ -931,6 +931,7 @@ TEST_F(reclaim, memory_pressure_settles_to_live)
 	size_t pressure = 24 << 20, i;
 	struct watched *w = &self->w;
 	char text[32], *other;
+	long long events;
 
 	if (lacks)
 		SKIP(return, "%s", lacks);
@@ -953,13 +954,20 @@ TEST_F(reclaim, memory_pressure_settles_to_live)
 	for (i = 0; i < pressure; i += w->page)
 		vmm_fill(other + i, 64, i, 2);
 
-	touch(w->mem, w->len);
-	EXPECT_EQ(LIVE, vmm_state(w->dev, w->ex.fd));
-	EXPECT_EQ(0, event_count(w->event) % 2);
-	EXPECT_STATE(w, LIVE, 0);
+	/* The group is full: whatever the kernel allocates may make it reclaim once more. */
+	for (i = 0; i < 100; i++) {
+		touch(w->mem, w->len);
+		if (vmm_state(w->dev, w->ex.fd) == LIVE)
+			break;
+	}
+	EXPECT_GT(100, i) TH_LOG("state %#x", vmm_state(w->dev, w->ex.fd));
 	EXPECT_EQ(-1, vmm_mismatch(w->mem, w->len, 0, 1));
+	event_count(w->event);
 	ASSERT_EQ(0, munmap(w->mem, w->len));
-	EXPECT_CHANGE(w, 1, STALE, 0);
+	events = event_count(w->event);
+	EXPECT_LE(1, events);
+	EXPECT_GE(2, events);
+	EXPECT_STATE(w, STALE, 0);
 }
 
 /* A page that was swapped out and is brought in by the export is as good as any. */

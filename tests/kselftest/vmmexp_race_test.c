@@ -449,17 +449,35 @@ TEST_F(race, syncs)
 	run(_metadata, self, oppose_sync);
 }
 
-/* Several at once: all of them are told that it is done. */
+/* Several at once: who is told that it is done finds it done. */
 static void oppose_revoke(struct race *race, int fd)
 {
+	/* Of this buffer, whatever the number is of later. */
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 100);
 	struct vmmexp_revoke revoke;
+	char *view;
 
-	judge(race, vmm_revoke(race->dev, fd, &revoke), 0);
+	if (own < 0) {
+		judge(race, -errno, 0);
+		return;
+	}
+	view = vmm_map(own, 0, race->len, PROT_READ);
+	if (view)
+		look(view, race->len, 0, race->seed);
+	else
+		judge(race, -errno, ENODEV);
+	judge(race, vmm_revoke(race->dev, own, &revoke), 0);
+	if (view && look(view, race->len, 0, race->seed) != GONE)
+		wrong(race, 1);
+	if (view)
+		munmap(view, race->len);
+	close(own);
 }
 
 TEST_F(race, revokes)
 {
 	self->race.refused = 1;
+	handle_sigbus(_metadata);
 	run(_metadata, self, oppose_revoke);
 }
 

@@ -635,6 +635,35 @@ TEST_F(revoke, device_keeps_what_it_has_mapped)
 	EXPECT_EQ(0, mock_detach(self->b.mock, attachment));
 }
 
+/* The memory is there yet, and there for the device alone. */
+TEST_F(revoke, nobody_else_gets_at_what_a_device_has)
+{
+	char *view, *untouched;
+	int attachment, map;
+
+	if (self->lacks)
+		SKIP(return, "%s", self->lacks);
+	view = vmm_map(self->b.ex.fd, 0, self->b.len, prot(variant));
+	untouched = vmm_map(self->b.ex.fd, 0, self->b.len, prot(variant));
+	ASSERT_NE(NULL, view);
+	ASSERT_NE(NULL, untouched);
+	expect_touch(_metadata, view, self->b.len, false, 0);
+	attachment = mock_attach(self->b.mock, self->b.ex.fd, 0);
+	ASSERT_LE(0, attachment);
+	map = mock_map(self->b.mock, attachment, direction(variant));
+	ASSERT_LE(0, map);
+	ASSERT_REVOKE(&self->b);
+	expect_touch(_metadata, view, self->b.len, writable(variant), SIGBUS);
+	expect_touch(_metadata, untouched, self->b.len, writable(variant), SIGBUS);
+	EXPECT_EQ(NULL, vmm_map(self->b.ex.fd, 0, self->b.len, PROT_READ));
+	EXPECT_EQ(ENODEV, errno);
+	EXPECT_EQ(-EINVAL, mock_vmap(self->b.mock, self->b.ex.fd, NULL));
+	expect_held(_metadata, &self->b);
+	EXPECT_EQ(-1, mock_mismatch(self->b.mock, DEVICE_IO, map, 0, self->b.len, 1));
+	ASSERT_EQ(0, mock_unmap(self->b.mock, map));
+	expect_released(_metadata, &self->b);
+}
+
 /* Not before the last of several. */
 TEST_F(revoke, last_device_mapping_releases)
 {

@@ -31,13 +31,14 @@
 //! 1. `mmap_lock` of the caller, for reading: a batch of at most 16 MiB is checked and pinned
 //!    under it (`gather.rs`). Nothing of the dma-buf exists as yet.
 //! 2. The list of regions (`region.rs`): taken for a look-up, also with the mmap lock held.
-//! 3. `faults` of a dma-buf (`kernel_ext/dma_buf/shared.rs`): held by a fault in a mapping of it,
+//! 3. `revocation` of a dma-buf: held by a REVOKE from beginning to end, with none of the above.
+//! 4. `faults` of a dma-buf (`kernel_ext/dma_buf/shared.rs`): held by a fault in a mapping of it,
 //!    with the mmap lock or that of the VMA held, and under it what page tables take; held by a
-//!    revocation, with nothing held, to set a flag.
-//! 4. `dma_resv` of a dma-buf: held by the core around map, unmap, vmap and vunmap; taken by
+//!    revocation to set a flag.
+//! 5. `dma_resv` of a dma-buf: held by the core around map, unmap, vmap and vunmap; taken by
 //!    a revocation. Allocations under it may reclaim memory, hence:
-//! 5. what the allocator takes.
-//! 6. The state of a buffer (`watch.rs`): a spinlock that an MMU notifier takes, under whatever
+//! 6. what the allocator takes.
+//! 7. The state of a buffer (`watch.rs`): a spinlock that an MMU notifier takes, under whatever
 //!    changes an address space, reclaim included. The eventfd is signalled after it was given up.
 //!
 //! `name_lock` of a new dma-buf, the accounts of users (`account.rs`) and the list of buffers

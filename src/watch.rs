@@ -38,11 +38,6 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Release, //
-        },
         Arc,
         SetOnce,
         SpinLock, //
@@ -55,21 +50,19 @@ pub(crate) struct Life {
     #[pin]
     state: SpinLock<State>,
     event_fd: Option<EventFd>,
-    /// The export is done, and changes are to be told.
-    told: Atomic<bool>,
-    /// The dma-buf's id, once there is one that user space can know of. Set with `state` held.
+    /// The dma-buf's id, once there is one that user space can know of: from then on changes are
+    /// told. Set with `state` held, so that each is told once.
     id: SetOnce<u64>,
 }
 
 impl Life {
     /// That of a buffer in the making. `event_fd` is signalled when the state changes after
-    /// [`Watch::gathered`].
+    /// [`Life::set_id`].
     pub(crate) fn new(event_fd: Option<EventFd>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 state <- new_spinlock!(State::new(mmu_notifier::EXISTS), "vmmexp::Life::state"),
                 event_fd,
-                told: Atomic::new(false),
                 id: SetOnce::new(),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -89,14 +82,15 @@ impl Life {
             change(&mut state);
             (old, state.bits(), self.id())
         };
-        if old == new {
-            return;
+        if let Some(id) = id.filter(|_| old != new) {
+            self.tell(id, old, new);
         }
-        if let Some(id) = id {
-            trace::state(id, old, new);
-        }
-        if self.told.load(Acquire) {
-            self.signal();
+    }
+
+    fn tell(&self, id: u64, old: u32, new: u32) {
+        trace::state(id, old, new);
+        if let Some(event_fd) = &self.event_fd {
+            event_fd.signal();
         }
     }
 
@@ -109,19 +103,13 @@ impl Life {
         };
         if bits & !LIVE != 0 {
             // It changed before anybody could be told of whom.
-            trace::state(id, LIVE, bits);
+            self.tell(id, LIVE, bits);
         }
     }
 
     /// The id of the dma-buf, if it was published.
     pub(crate) fn id(&self) -> Option<u64> {
         self.id.copy()
-    }
-
-    fn signal(&self) {
-        if let Some(event_fd) = &self.event_fd {
-            event_fd.signal();
-        }
     }
 
     /// The buffer was revoked.
@@ -215,11 +203,6 @@ impl Watch {
     pub(crate) fn gathered(&self, extents: &[Extent]) {
         self.life.state.lock().gathered();
         self.settle(extents);
-        self.life.told.store(true, Release);
-        if self.life.bits() & !LIVE != 0 {
-            // It may have changed in between.
-            self.life.signal();
-        }
     }
 
     /// Looks, if the buffer is suspect and the caller is the process that exported it, whether

@@ -349,6 +349,7 @@ impl<T: Exporter> DmaBuf<T> {
     pub(crate) fn revoke(&self) -> bool {
         let ptr = self.ptr.as_ptr();
         let shared = self.shared();
+        let _revocation = shared.begin_revocation();
         if !shared.set_revoked() {
             return false;
         }

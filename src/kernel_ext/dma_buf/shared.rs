@@ -101,6 +101,9 @@ pub(super) struct Shared<T: Exporter> {
     revoked: Atomic<bool>,
     /// The memory was dropped.
     released: Atomic<bool>,
+    /// Held by a revocation from beginning to end.
+    #[pin]
+    revocation: Mutex<()>,
     /// Held while pages are put into page tables, so that none is after `revoked` was set.
     #[pin]
     faults: Mutex<()>,
@@ -155,6 +158,7 @@ impl<T: Exporter> Shared<T> {
                 uses: Atomic::new(1),
                 revoked: Atomic::new(false),
                 released: Atomic::new(false),
+                revocation <- new_mutex!((), "vmmexp::dma_buf::revocation"),
                 faults <- new_mutex!((), "vmmexp::dma_buf::faults"),
                 work <- new_work!("vmmexp::dma_buf::release"),
                 queue,
@@ -212,6 +216,11 @@ impl<T: Exporter> Shared<T> {
             shared: self,
             _guard: guard,
         })
+    }
+
+    /// Keeps other revocations waiting, so that nobody is told of one that is not done.
+    pub(super) fn begin_revocation(&self) -> MutexGuard<'_, ()> {
+        self.revocation.lock()
     }
 
     /// Makes [`Self::faults`] return nothing from now on. Returns whether it did before.

@@ -153,7 +153,11 @@ source_of() { dtc -q -s -I dtb -O dts "$1"; }
 added() {
 	cp -- "$dir/tree/$1.dtb" "$dir/but.dtb"
 	(($# == 2)) || fdtput -d "$dir/but.dtb" "$3" "$4"
-	diff <(source_of "$dir/but.dtb") <(source_of "$dir/tree/$2.dtb") | grep '^<' || :
+	if source_of "$dir/but.dtb" >"$dir/but.dts" && source_of "$dir/tree/$2.dtb" >"$dir/with.dts"; then
+		diff "$dir/but.dts" "$dir/with.dts" | grep '^<' || :
+	else
+		echo "dtc cannot read $1 or $2"
+	fi
 }
 
 # --- where the regions are ---------------------------------------------------------

@@ -44,7 +44,7 @@ static int publish(const char *kind, const char *what, const char *text)
 	snprintf(path, sizeof(path), "%s.%s", kind, what);
 	snprintf(hidden, sizeof(hidden), "%s.%s.new", kind, what);
 	file = fopen(hidden, "we");
-	if (!file || fputs(text, file) < 0 || fclose(file))
+	if (!file || fputs(text, file) < 0 || vmm_close_whole(file))
 		return -EIO;
 	return rename(hidden, path) ? -errno : 0;
 }

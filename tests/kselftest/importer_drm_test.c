@@ -174,7 +174,7 @@ static int screen_ask(const char *dir, const char *name, const char *picture)
 		putc(pixel[1], file);
 		putc(pixel[0], file);
 	}
-	if (fclose(file))
+	if (vmm_close_whole(file))
 		return -EIO;
 	snprintf(path, sizeof(path), "%s/%s.ready", dir, name);
 	file = fopen(path, "we");

@@ -250,6 +250,15 @@ bool vmm_fdinfo(int fd, const char *key, char *buf, size_t len)
 	return found;
 }
 
+int vmm_close_whole(FILE *file)
+{
+	int ret = fflush(file) || fsync(fileno(file)) ? -errno : 0;
+
+	if (fclose(file) && !ret)
+		ret = -errno;
+	return ret;
+}
+
 /* The pattern's word number @index; a mixer with no short period. */
 static __u64 pattern_word(__u64 index, __u32 seed)
 {

@@ -26,6 +26,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include <linux/vmmexp.h>
@@ -222,6 +223,13 @@ int vmm_modprobe(const char *name);
 /* Write a string into, or read the beginning of, a small (proc, sys) file. */
 int vmm_write_file(const char *path, const char *text);
 int vmm_read_file(const char *path, char *buf, size_t len);
+
+/*
+ * Close a file that somebody on the host is going to read. Closing alone does
+ * not wait: a file on 9p may have its size before it has its bytes. Returns 0 or
+ * -errno.
+ */
+int vmm_close_whole(FILE *file);
 
 /* The first number in a small file, -1 if there is none. */
 long long vmm_read_number(const char *path);

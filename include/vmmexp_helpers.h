@@ -34,10 +34,6 @@ unsigned int vmmexp_helper_dma_driver_max_seg_size(struct device *dev);
 bool vmmexp_helper_dma_mapping_error(struct device *dev, dma_addr_t addr);
 int vmmexp_helper_dma_coerce_mask_and_coherent(struct device *dev, u64 mask);
 void vmmexp_helper_dma_forget_swiotlb(struct device *dev);
-void vmmexp_helper_dma_sync_single_for_cpu(struct device *dev, dma_addr_t addr,
-					   size_t len, enum dma_data_direction dir);
-void vmmexp_helper_dma_sync_single_for_device(struct device *dev, dma_addr_t addr,
-					      size_t len, enum dma_data_direction dir);
 int vmmexp_helper_dma_get_cache_alignment(void);
 unsigned int vmmexp_helper_dma_get_max_seg_size(struct device *dev);
 

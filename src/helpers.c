@@ -110,18 +110,6 @@ void vmmexp_helper_dma_forget_swiotlb(struct device *dev)
 #endif
 }
 
-void vmmexp_helper_dma_sync_single_for_cpu(struct device *dev, dma_addr_t addr,
-					   size_t len, enum dma_data_direction dir)
-{
-	dma_sync_single_for_cpu(dev, addr, len, dir);
-}
-
-void vmmexp_helper_dma_sync_single_for_device(struct device *dev, dma_addr_t addr,
-					      size_t len, enum dma_data_direction dir)
-{
-	dma_sync_single_for_device(dev, addr, len, dir);
-}
-
 int vmmexp_helper_dma_get_cache_alignment(void)
 {
 	return dma_get_cache_alignment();

@@ -38,7 +38,9 @@
 //! 5. `dma_resv` of a dma-buf: held by the core around map, unmap, vmap and vunmap; taken by
 //!    a revocation. Allocations under it may reclaim memory, hence:
 //! 6. what the allocator takes.
-//! 7. The state of a buffer (`watch.rs`): a spinlock that an MMU notifier takes, under whatever
+//! 7. With `CONFIG_DMA_API_DEBUG` only, `turn` of cache maintenance (`kernel_ext/cache.rs`), for
+//!    one piece of a buffer.
+//! 8. The state of a buffer (`watch.rs`): a spinlock that an MMU notifier takes, under whatever
 //!    changes an address space, reclaim included. The eventfd is signalled after it was given up.
 //!
 //! `name_lock` of a new dma-buf, the accounts of users (`account.rs`) and the list of buffers

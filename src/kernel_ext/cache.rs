@@ -37,8 +37,13 @@ use kernel::{
     dma::DataDirection,
     error::to_result,
     faux,
+    new_mutex,
     prelude::*,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        Arc,
+        Mutex, //
+    }, //
 };
 
 /// How many bytes are maintained without giving way to others.
@@ -78,9 +83,15 @@ impl Side {
     }
 }
 
+/// Held around a mapping of the device where `CONFIG_DMA_API_DEBUG` keeps books of them: these
+/// cannot tell two of the same bytes apart, and the one would be blamed for the other. Elsewhere
+/// it does not matter how many maintain the same bytes at a time, and nobody takes it.
+type Turn = Mutex<()>;
+
 /// The registration of a device to maintain caches through.
 pub(crate) struct Registration {
     faux: faux::Registration,
+    turn: Arc<Turn>,
 }
 
 impl Registration {
@@ -88,6 +99,7 @@ impl Registration {
     pub(crate) fn new(name: &CStr) -> Result<Self> {
         let this = Self {
             faux: faux::Registration::new(name, None)?,
+            turn: Arc::pin_init(new_mutex!((), "vmmexp::cache::turn"), GFP_KERNEL)?,
         };
         let raw = device_as_raw(this.device());
         // SAFETY: The device is valid, bound to the faux driver, and unknown to others as yet.
@@ -109,6 +121,7 @@ impl Registration {
     pub(crate) fn maintainer(&self) -> Maintainer {
         Maintainer {
             dev: self.device().into(),
+            turn: self.turn.clone(),
         }
     }
 }
@@ -121,6 +134,7 @@ impl Registration {
 #[derive(Clone)]
 pub(crate) struct Maintainer {
     dev: ARef<Device>,
+    turn: Arc<Turn>,
 }
 
 impl Maintainer {
@@ -177,38 +191,27 @@ impl Maintainer {
     ///
     /// They must be ordinary memory, and allocated.
     unsafe fn maintain_piece(&self, phys: u64, len: u64, direction: DataDirection, side: Side) {
+        // A mapping for a device is the maintenance: what a device may read is written back when it
+        // is mapped, what a device may have written is invalidated when it is unmapped.
+        let direction = match (side.cleans(direction), side.invalidates(direction)) {
+            (_, true) => DataDirection::Bidirectional,
+            (true, false) => DataDirection::ToDevice,
+            (false, false) => return,
+        };
         let raw = device_as_raw(&self.dev);
         // CAST: Memory that exists has such addresses; pieces are small.
         let (phys, len) = (phys as bindings::phys_addr_t, len as usize);
-        // CAST: A small constant.
-        let attributes = bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
-        let both = DataDirection::Bidirectional.into();
+        let _turn = cfg!(CONFIG_DMA_API_DEBUG).then(|| self.turn.lock());
 
         // SAFETY: The device is valid and reaches all memory, which is there, says the caller.
-        // The DMA API wants to see a mapping around the maintenance; with dma-direct, which faux
-        // devices have, it does nothing.
+        // What is mapped is unmapped like that. It was mapped for nobody: with dma-direct, which
+        // faux devices have, both calls do nothing but maintain caches.
         unsafe {
-            let addr = bindings::dma_map_phys(raw, phys, len, both, attributes);
-            if helpers::vmmexp_helper_dma_mapping_error(raw, addr) {
-                return;
+            let addr =
+                bindings::dma_map_phys(raw, phys, len, direction.into(), dma::PAGES_ATTRIBUTES);
+            if !helpers::vmmexp_helper_dma_mapping_error(raw, addr) {
+                bindings::dma_unmap_phys(raw, addr, len, direction.into(), dma::PAGES_ATTRIBUTES);
             }
-            if side.cleans(direction) {
-                helpers::vmmexp_helper_dma_sync_single_for_device(
-                    raw,
-                    addr,
-                    len,
-                    DataDirection::ToDevice.into(),
-                );
-            }
-            if side.invalidates(direction) {
-                helpers::vmmexp_helper_dma_sync_single_for_cpu(
-                    raw,
-                    addr,
-                    len,
-                    DataDirection::FromDevice.into(),
-                );
-            }
-            bindings::dma_unmap_phys(raw, addr, len, both, attributes);
         }
     }
 }

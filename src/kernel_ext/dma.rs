@@ -20,7 +20,9 @@
 //!   one extent follow each other in the device's addresses, for who looks for that.
 //!
 //! Reserved memory is not in the linear map, so the DMA API must not maintain its caches
-//! (`DMA_ATTR_SKIP_CPU_SYNC`).
+//! (`DMA_ATTR_SKIP_CPU_SYNC`). Ordinary memory may be mapped for several devices at a time, which
+//! is what a dma-buf is for, its fences keeping them in order; `CONFIG_DMA_API_DEBUG` would take
+//! that for a mistake (`DMA_ATTR_DEBUGGING_IGNORE_CACHELINES`).
 
 use super::{
     device_as_raw,
@@ -40,6 +42,14 @@ use kernel::{
     prelude::*,
     sync::aref::ARef, //
 };
+
+/// The attributes of mappings of ordinary pages.
+// CAST: A small constant.
+pub(super) const PAGES_ATTRIBUTES: c_ulong = bindings::DMA_ATTR_DEBUGGING_IGNORE_CACHELINES as c_ulong;
+
+/// The attributes of mappings of reserved memory.
+// CAST: A small constant.
+const RESERVED_ATTRIBUTES: c_ulong = bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
 
 /// Returns the direction of the C API as that of the Rust API; `None` if it is not for transfer.
 pub(super) fn direction_from_raw(raw: bindings::dma_data_direction) -> Option<DataDirection> {
@@ -124,7 +134,7 @@ impl From<Error> for MapError {
 ///
 /// - `table` is initialised and holds `table.nents` mapped entries.
 /// - The entries are those of `parts` if there are such, else were mapped by `dma_map_sgtable()` for
-///   `dev` in `direction`, without attributes.
+///   `dev` in `direction`, with [`PAGES_ATTRIBUTES`].
 #[repr(C)]
 pub(super) struct Mapping {
     table: bindings::sg_table,
@@ -179,7 +189,12 @@ impl Mapping {
         } else {
             // SAFETY: The table is initialised and all of its entries have pages.
             to_result(unsafe {
-                bindings::dma_map_sgtable(device_as_raw(dev), &mut entries.0, direction.into(), 0)
+                bindings::dma_map_sgtable(
+                    device_as_raw(dev),
+                    &mut entries.0,
+                    direction.into(),
+                    PAGES_ATTRIBUTES,
+                )
             })?;
         }
         // INVARIANT: The table was filled and mapped, as told by `parts`. Should the allocation
@@ -227,7 +242,14 @@ impl Drop for Mapping {
         if self.parts.take().is_none() {
             let dev = device_as_raw(&self.dev);
             // SAFETY: By the invariants the table was mapped by `dma_map_sgtable()` like this.
-            unsafe { bindings::dma_unmap_sgtable(dev, &mut self.table, self.direction.into(), 0) };
+            unsafe {
+                bindings::dma_unmap_sgtable(
+                    dev,
+                    &mut self.table,
+                    self.direction.into(),
+                    PAGES_ATTRIBUTES,
+                );
+            }
         }
         // SAFETY: The table is initialised, and nothing is mapped any more.
         unsafe { bindings::sg_free_table(&mut self.table) };
@@ -331,10 +353,9 @@ impl Part {
     /// The attributes by which it is mapped.
     fn attributes(has_pages: bool) -> c_ulong {
         if has_pages {
-            0
+            PAGES_ATTRIBUTES
         } else {
-            // CAST: A small constant.
-            bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong
+            RESERVED_ATTRIBUTES
         }
     }
 }

@@ -284,8 +284,13 @@ static void permutation(unsigned int number, enum holder order[NR_HOLDERS])
 	}
 }
 
+/*
+ * All orders, for one kind of memory; for the others one in seven, which is any
+ * of them at every place.
+ */
 TEST_F_TIMEOUT(vgem, close_in_any_order, 300)
 {
+	const unsigned int stride = variant->kind == IMP_MALLOC ? 1 : 7;
 	const unsigned int references = (1u << HOLD_MEMORY) - 1;
 	unsigned int number, step, left;
 	enum holder order[NR_HOLDERS];
@@ -294,7 +299,7 @@ TEST_F_TIMEOUT(vgem, close_in_any_order, 300)
 	char *content;
 	size_t size;
 
-	for (number = 0; number < 120; number++) {
+	for (number = 0; number < 120; number += stride) {
 		permutation(number, order);
 		ASSERT_EQ(0, imp_mem_alloc(&held.mem, variant->kind, SIZE));
 		size = held.mem.size;

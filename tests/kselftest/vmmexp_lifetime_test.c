@@ -1791,52 +1791,6 @@ TEST_F(process, sigkill_in_the_middle_of_a_large_pin_leaves_nothing_pinned)
 }
 
 /*
- * A small page counts each pin as 1024 references, and its count ends at 2^31:
- * before that wraps the export has to be refused, without a warning.
- */
-TEST_F(process, page_is_not_pinned_more_often_than_can_be_counted)
-{
-	size_t len = REPEATS * self->page;
-	struct vmmexp_range *ranges;
-	struct vmmexp_export ex = {};
-	unsigned long long pages = 0;
-	struct vmmexp_info info;
-	unsigned int nr, i;
-	int ret = 0, fd = -1;
-	char *mem, *view;
-
-	ASSERT_VMM_OK(vmm_info(self->dev, &info), &info);
-	mem = one_page_many_times(REPEATS);
-	ASSERT_NE(NULL, mem);
-	vmm_fill(mem, self->page, 0, 1);
-	nr = most_ranges(&info, mem, len, &ranges);
-	ASSERT_LT(100, nr);
-	for (i = 0; i < 100 && !ret; i++) {
-		ret = vmm_export_ranges(self->dev, ranges, nr, 0, &ex);
-		if (!ret) {
-			fd = ex.fd;
-			pages += ex.size / self->page;
-		}
-	}
-	EXPECT_EQ(-EFAULT, ret);
-	EXPECT_EQ((__u32)VMMEXP_REASON_NOT_PINNABLE, ex.reason);
-	/* The refused call let go of all it had, and a page more is no better. */
-	EXPECT_EQ(self->pins + (long long)pages, vmm_pins());
-	EXPECT_GT(1ull << 21, pages);
-	/* The page lives, and serves who has it. */
-	ASSERT_LE(0, fd);
-	view = vmm_map(fd, 0, self->page, PROT_READ);
-	ASSERT_NE(NULL, view);
-	EXPECT_EQ(-1, vmm_mismatch(view, self->page, 0, 1));
-	/* Given back, it can be exported again. */
-	ASSERT_EQ(0, munmap(view, self->page));
-	for (i = self->dev + 1; i < (unsigned int)fd + 1; i++)
-		close(i);
-	EXPECT_TRUE(vmm_pins_settle(self->pins));
-	EXPECT_VMM_OK(vmm_export(self->dev, mem, self->page, 0, &ex), &ex);
-}
-
-/*
  * Many at once.
  */
 TEST_F(process, a_thousand_buffers_at_once)

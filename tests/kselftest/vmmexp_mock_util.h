@@ -241,6 +241,19 @@ static inline int mock_invalidated(int mock, __u32 attachment)
 	return ret ? ret : (int)arg.count;
 }
 
+/*
+ * What a segment says of its page at physical address @phys: nothing where the
+ * kernel hides the pages from importers, who have no business with them.
+ */
+static inline __u64 mock_page_phys(__u64 phys)
+{
+	static int hides = -1;
+
+	if (hides < 0)
+		hides = vmm_config("CONFIG_DMABUF_DEBUG") > 0;
+	return hides ? ~0ull : phys;
+}
+
 /* A physically contiguous run. */
 struct mock_extent {
 	__u64 phys;

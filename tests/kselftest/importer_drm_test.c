@@ -449,6 +449,50 @@ TEST_F(display, only_the_display_left)
 	EXPECT_TRUE(vmm_pins_settle(self->pins));
 }
 
+/*
+ * The exporter takes its memory back while it is shown: the screen stays as it
+ * was, whatever happens in the memory, and goes on to another buffer.
+ */
+TEST_F(display, revoked)
+{
+	struct vmmexp_revoke revoke;
+	struct vmmexp_export ex[2];
+	struct imp_users users;
+	struct imp_mem mem[2];
+	int fb[2], i;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, imp_mem_alloc(&mem[i], IMP_MALLOC, IMP_FRAME));
+		draw(self->picture, 80 + i);
+		imp_mem_write(&mem[i], self->picture, IMP_FRAME);
+		ASSERT_VMM_OK(imp_mem_export(self->dev, &mem[i], 0, &ex[i]), &ex[i]);
+		fb[i] = display_import(self, ex[i].fd, 0);
+		ASSERT_LT(0, fb[i]);
+	}
+	draw(self->picture, 80);
+	ASSERT_EQ(0, display_set(self, fb[0]));
+	EXPECT_EQ(0, on_screen("before-revoke", self->picture));
+	ASSERT_VMM_OK(vmm_revoke(self->dev, ex[0].fd, &revoke), &revoke);
+	/* What is shown stays mapped into the kernel. */
+	ASSERT_EQ(0, imp_users(self->dev, ex[0].fd, &users));
+	EXPECT_EQ(1, users.kernel_mappings);
+	EXPECT_EQ(VMMEXP_STATE_REVOKED, vmm_state(self->dev, ex[0].fd));
+	imp_mem_set(&mem[0], 0x11);
+	EXPECT_EQ(-EINVAL, display_dirty(self, fb[0]));
+	EXPECT_EQ(0, on_screen("after-revoke", self->picture));
+	draw(self->picture, 81);
+	ASSERT_EQ(0, display_flip(self, fb[1]));
+	EXPECT_TRUE(vmm_state_settle(self->dev, ex[0].fd,
+				     VMMEXP_STATE_REVOKED | VMMEXP_STATE_RELEASED));
+	EXPECT_EQ(-EINVAL, display_flip(self, fb[0]));
+	EXPECT_EQ(0, on_screen("other-than-revoked", self->picture));
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(0, display_remove(self, fb[i]));
+		EXPECT_EQ(0, close(ex[i].fd));
+		imp_mem_free(&mem[i]);
+	}
+}
+
 /* The exporting process is killed while its memory is on the screen. */
 TEST_F(display, exporter_killed)
 {

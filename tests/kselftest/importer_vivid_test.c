@@ -357,6 +357,58 @@ TEST_F(capture, killed)
 	close(streaming[0]);
 }
 
+/*
+ * The exporter takes its memory back in the middle of a stream. The camera
+ * cannot be told: it goes on with the buffers it has, until it lets go of them,
+ * and gets none of them again.
+ */
+TEST_F(capture, revoked)
+{
+	const __u32 released = VMMEXP_STATE_REVOKED | VMMEXP_STATE_RELEASED;
+	struct vmmexp_revoke revoke;
+	struct vmmexp_export ex[2];
+	struct imp_mem mem[2];
+	int i, index;
+
+	ASSERT_EQ(0, vivid_pattern(&self->video, patterns[1]));
+	ASSERT_EQ(0, video_request(&self->video, V4L2_MEMORY_DMABUF, 2));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, imp_mem_alloc(&mem[i], variant->kind, self->video.frame));
+		ASSERT_VMM_OK(imp_mem_export(self->dev, &mem[i], 0, &ex[i]), &ex[i]);
+		ASSERT_EQ(0, video_queue(&self->video, i, ex[i].fd));
+	}
+	ASSERT_EQ(0, video_stream(&self->video, true));
+	for (i = 0; i < 6; i++) {
+		index = video_dequeue(&self->video, V4L2_MEMORY_DMABUF);
+		ASSERT_EQ(i % 2, index);
+		EXPECT_EQ(-1, imp_mem_differs(&mem[index], self->frames[1], self->video.frame));
+		if (i == 2) {
+			ASSERT_VMM_OK(vmm_revoke(self->dev, ex[0].fd, &revoke), &revoke);
+			ASSERT_VMM_OK(vmm_revoke(self->dev, ex[1].fd, &revoke), &revoke);
+		}
+		imp_mem_set(&mem[index], i);
+		ASSERT_EQ(0, video_queue(&self->video, index, ex[index].fd));
+	}
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(VMMEXP_STATE_REVOKED, vmm_state(self->dev, ex[i].fd));
+		EXPECT_EQ(NULL, vmm_map(ex[i].fd, 0, vmm_page_size(), PROT_READ));
+		EXPECT_EQ(ENODEV, errno);
+	}
+	ASSERT_EQ(0, video_stream(&self->video, false));
+	/* In the place of the first it would be new to the camera. */
+	EXPECT_EQ(variant->instance == VIVID_DMA_CONTIG ? -EINVAL : -EFAULT,
+		  video_queue(&self->video, 0, ex[1].fd));
+	EXPECT_TRUE(vmm_state_settle(self->dev, ex[0].fd, released));
+	EXPECT_EQ(VMMEXP_STATE_REVOKED, vmm_state(self->dev, ex[1].fd));
+	ASSERT_EQ(0, video_request(&self->video, V4L2_MEMORY_DMABUF, 0));
+	EXPECT_TRUE(vmm_state_settle(self->dev, ex[1].fd, released));
+	EXPECT_TRUE(vmm_pins_settle(self->pins));
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(0, close(ex[i].fd));
+		imp_mem_free(&mem[i]);
+	}
+}
+
 /* --- what a camera refuses ------------------------------------------------ */
 
 FIXTURE(refused)

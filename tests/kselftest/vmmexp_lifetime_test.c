@@ -18,7 +18,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/swap.h>
 #include <sys/syscall.h>
 
 #include "vmmexp_util.h"
@@ -1153,13 +1152,11 @@ FIXTURE_VARIANT(swap)
 FIXTURE_VARIANT_ADD(swap, anonymous) { .kind = ANON };
 FIXTURE_VARIANT_ADD(swap, memfd) { .kind = MEMFD };
 
-#define MAKE_SWAP \
-	"exec >/dev/null 2>&1; echo 192M >/sys/block/zram%d/disksize && mkswap /dev/zram%d"
-
 FIXTURE_SETUP(swap)
 {
-	char command[256];
+	const char *lacks = vmm_not_in_kernel("CONFIG_ZRAM");
 
+	self->zram = -1;
 	self->p.pins = vmm_pins();
 	ASSERT_LE(0, self->p.pins);
 	ASSERT_EQ(0, vmm_peer_start(&self->p.peer));
@@ -1168,27 +1165,16 @@ FIXTURE_SETUP(swap)
 	self->p.page = vmm_page_size();
 	self->len = 64 * self->p.page;
 
-	ASSERT_EQ(0, vmm_modprobe("zram"));
-	self->zram = vmm_read_number("/sys/class/zram-control/hot_add");
+	if (lacks)
+		SKIP(return, "%s", lacks);
+	self->zram = vmm_swap_start();
 	ASSERT_LE(0, self->zram);
-	snprintf(command, sizeof(command), MAKE_SWAP, self->zram, self->zram);
-	ASSERT_EQ(0, system(command));
-	snprintf(command, sizeof(command), "/dev/zram%d", self->zram);
-	ASSERT_EQ(0, swapon(command, 0)) {
-		TH_LOG("swapon: %s", strerror(errno));
-	}
 }
 
 FIXTURE_TEARDOWN_PARENT(swap)
 {
-	char text[64], path[64];
-
-	snprintf(path, sizeof(path), "/dev/zram%d", self->zram);
-	EXPECT_EQ(0, swapoff(path));
-	snprintf(path, sizeof(path), "/sys/block/zram%d/reset", self->zram);
-	EXPECT_EQ(0, vmm_write_file(path, "1"));
-	snprintf(text, sizeof(text), "%d", self->zram);
-	EXPECT_EQ(0, vmm_write_file("/sys/class/zram-control/hot_remove", text));
+	if (self->zram >= 0)
+		EXPECT_EQ(0, vmm_swap_stop(self->zram));
 	remove_cgroup(_metadata, &self->cgroup);
 	expect_pins(_metadata, self->p.pins);
 }

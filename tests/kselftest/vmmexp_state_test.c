@@ -11,7 +11,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/swap.h>
 
 #include "kselftest_harness.h"
 
@@ -461,7 +460,9 @@ TEST_F(state, advice_is_no_event)
 	/* Which cannot be taken back for hugetlb. */
 	if (variant->kind != TRUST_HUGETLB)
 		ASSERT_EQ(0, madvise(self->w.mem, self->w.len, MADV_DOFORK));
-	ASSERT_EQ(0, madvise(self->w.mem, self->w.len, MADV_WILLNEED));
+	/* Of private memory it is about swap. */
+	if (vmm_config("CONFIG_SWAP") > 0)
+		ASSERT_EQ(0, madvise(self->w.mem, self->w.len, MADV_WILLNEED));
 	ASSERT_EQ(0, mlock(self->w.mem, self->w.len));
 	ASSERT_EQ(0, munlock(self->w.mem, self->w.len));
 	EXPECT_CHANGE(&self->w, 0, LIVE, 0);
@@ -865,39 +866,29 @@ FIXTURE_VARIANT(reclaim)
 FIXTURE_VARIANT_ADD(reclaim, anonymous) { .shared = false };
 FIXTURE_VARIANT_ADD(reclaim, memfd) { .shared = true };
 
-#define MAKE_SWAP \
-	"exec >/dev/null 2>&1; echo 192M >/sys/block/zram%d/disksize && mkswap /dev/zram%d"
-
 #define CGROUP		"/tmp/vmmexp-state-cgroup"
 
 FIXTURE_SETUP(reclaim)
 {
+	const char *lacks = vmm_not_in_kernel("CONFIG_ZRAM");
 	size_t len = 64 * vmm_page_size();
-	char command[256];
 
+	self->zram = -1;
 	watched_open(_metadata, &self->w);
-	ASSERT_EQ(0, vmm_modprobe("zram"));
-	self->zram = vmm_read_number("/sys/class/zram-control/hot_add");
+	if (lacks)
+		SKIP(return, "%s", lacks);
+	self->zram = vmm_swap_start();
 	ASSERT_LE(0, self->zram);
-	snprintf(command, sizeof(command), MAKE_SWAP, self->zram, self->zram);
-	ASSERT_EQ(0, system(command));
-	snprintf(command, sizeof(command), "/dev/zram%d", self->zram);
-	ASSERT_EQ(0, swapon(command, 0)) TH_LOG("swapon: %s", strerror(errno));
 	self->mem = variant->shared ? mock_mem_memfd(len) : mock_mem_anon(len);
 	watched_export(_metadata, &self->w, self->mem, len);
 }
 
 FIXTURE_TEARDOWN_PARENT(reclaim)
 {
-	char text[64], path[64];
 	unsigned int tries;
 
-	snprintf(path, sizeof(path), "/dev/zram%d", self->zram);
-	EXPECT_EQ(0, swapoff(path));
-	snprintf(path, sizeof(path), "/sys/block/zram%d/reset", self->zram);
-	EXPECT_EQ(0, vmm_write_file(path, "1"));
-	snprintf(text, sizeof(text), "%d", self->zram);
-	EXPECT_EQ(0, vmm_write_file("/sys/class/zram-control/hot_remove", text));
+	if (self->zram >= 0)
+		EXPECT_EQ(0, vmm_swap_stop(self->zram));
 	if (self->cgroup) {
 		for (tries = 0; tries < 100 && rmdir(CGROUP "/t") && errno == EBUSY; tries++)
 			vmm_msleep(20);

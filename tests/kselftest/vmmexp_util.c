@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/swap.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -731,6 +732,40 @@ int vmm_modprobe(const char *name)
 	snprintf(command, sizeof(command), "modprobe %s >/dev/null 2>&1", name);
 	ret = system(command);
 	return WIFEXITED(ret) && !WEXITSTATUS(ret) ? 0 : -ENOENT;
+}
+
+int vmm_swap_start(void)
+{
+	char command[256];
+	int zram, ret;
+
+	if (vmm_modprobe("zram"))
+		return -ENOENT;
+	zram = vmm_read_number("/sys/class/zram-control/hot_add");
+	if (zram < 0)
+		return -EIO;
+	snprintf(command, sizeof(command),
+		 "exec >/dev/null 2>&1; echo 192M >/sys/block/zram%d/disksize && mkswap /dev/zram%d",
+		 zram, zram);
+	ret = system(command);
+	if (!WIFEXITED(ret) || WEXITSTATUS(ret))
+		return -EIO;
+	snprintf(command, sizeof(command), "/dev/zram%d", zram);
+	return swapon(command, 0) ? -errno : zram;
+}
+
+int vmm_swap_stop(int zram)
+{
+	char path[64], number[16];
+	int ret;
+
+	snprintf(path, sizeof(path), "/dev/zram%d", zram);
+	if (swapoff(path))
+		return -errno;
+	snprintf(path, sizeof(path), "/sys/block/zram%d/reset", zram);
+	ret = vmm_write_file(path, "1");
+	snprintf(number, sizeof(number), "%d", zram);
+	return ret ? ret : vmm_write_file("/sys/class/zram-control/hot_remove", number);
 }
 
 int vmm_write_file(const char *path, const char *text)

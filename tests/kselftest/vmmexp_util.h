@@ -17,7 +17,8 @@
  *			and compares or fills on request
  *   pins		vmm_pins(), vmm_pins_settle()
  *   the kernel		vmm_config(), vmm_not_in_kernel(), vmm_modprobe(),
- *			vmm_write_file(), vmm_read_file(), vmm_read_number()
+ *			vmm_swap_start(), vmm_write_file(), vmm_read_file(),
+ *			vmm_read_number()
  *   other memory	vmm_pfn(), vmm_drm_open(), vmm_drm_dumb(),
  *			vmm_foreign_dmabuf()
  */
@@ -219,6 +220,13 @@ void vmm_msleep(unsigned int ms);
 
 /* modprobe @name; 0 also if it was there. */
 int vmm_modprobe(const char *name);
+
+/*
+ * Make 192 MiB of swap in memory. The number of its zram device, or -errno;
+ * vmm_swap_stop() brings all that was swapped back, and returns 0 or -errno.
+ */
+int vmm_swap_start(void);
+int vmm_swap_stop(int zram);
 
 /* Write a string into, or read the beginning of, a small (proc, sys) file. */
 int vmm_write_file(const char *path, const char *text);

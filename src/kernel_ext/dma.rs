@@ -45,7 +45,8 @@ use kernel::{
 
 /// The attributes of mappings of ordinary pages.
 // CAST: A small constant.
-pub(super) const PAGES_ATTRIBUTES: c_ulong = bindings::DMA_ATTR_DEBUGGING_IGNORE_CACHELINES as c_ulong;
+pub(super) const PAGES_ATTRIBUTES: c_ulong =
+    bindings::DMA_ATTR_DEBUGGING_IGNORE_CACHELINES as c_ulong;
 
 /// The attributes of mappings of reserved memory.
 // CAST: A small constant.

@@ -1092,10 +1092,13 @@ static struct vmmexp_export request(const struct vmmexp_range *ranges, unsigned 
 
 TEST_F(memlock, too_many_runs_give_back)
 {
-	struct vmmexp_range range = vmm_range(self->mem, NR_PAGES * self->page);
-	struct vmmexp_export ex = request(&range, 1);
+	/* Twice the same pages: that is never one run. */
+	const struct vmmexp_range ranges[] = {
+		vmm_range(self->mem, NR_PAGES * self->page),
+		vmm_range(self->mem, NR_PAGES * self->page),
+	};
+	struct vmmexp_export ex = request(ranges, ARRAY_SIZE(ranges));
 
-	/* Pages touched every other first: not one run. */
 	ex.max_segs = 1;
 	EXPECT_EQ(-EMLINK, vmm_export_call(self->dev, &ex));
 	EXPECT_EQ(VMMEXP_REASON_MAX_SEGS, ex.reason);

@@ -661,30 +661,44 @@ bool vmm_pins_settle(long long expected)
 	return false;
 }
 
-int vmm_config(const char *name)
+/* Empty if there is none to be had. */
+static char *kernel_config;
+
+/*
+ * Read once, before main(): tests are children of their program, and each asks.
+ */
+__attribute__((constructor)) static void read_kernel_config(void)
 {
-	char command[512], line[256];
-	size_t len = strlen(name);
+	size_t len = 0, room = 1 << 20, got;
 	struct utsname uts;
-	bool any = false;
-	int has = 0;
+	char command[512];
 	FILE *file;
 
-	if (uname(&uts))
-		return -1;
+	kernel_config = malloc(room);
+	if (!kernel_config || uname(&uts))
+		abort();
 	snprintf(command, sizeof(command),
 		 "{ zcat /proc/config.gz || cat /vmmexp/config || cat /boot/config-%s; } 2>/dev/null",
 		 uts.release);
+	kernel_config[len++] = '\n';
 	file = popen(command, "re");
-	if (!file)
+	while (file && (got = fread(kernel_config + len, 1, room - 1 - len, file)))
+		len += got;
+	if (file)
+		pclose(file);
+	kernel_config[len] = 0;
+}
+
+int vmm_config(const char *name)
+{
+	char line[128];
+	const char *at;
+
+	if (!strstr(kernel_config, "\nCONFIG_"))
 		return -1;
-	while (fgets(line, sizeof(line), file)) {
-		any = any || strstr(line, "CONFIG_");
-		if (!strncmp(line, name, len) && line[len] == '=')
-			has = line[len + 1] == 'y' || line[len + 1] == 'm';
-	}
-	pclose(file);
-	return any ? has : -1;
+	snprintf(line, sizeof(line), "\n%s=", name);
+	at = strstr(kernel_config, line);
+	return at && (at[strlen(line)] == 'y' || at[strlen(line)] == 'm');
 }
 
 const char *vmm_not_in_kernel(const char *name)

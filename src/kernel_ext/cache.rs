@@ -205,7 +205,8 @@ impl Maintainer {
 
         // SAFETY: The device is valid and reaches all memory, which is there, says the caller.
         // What is mapped is unmapped like that. It was mapped for nobody: with dma-direct, which
-        // faux devices have, both calls do nothing but maintain caches.
+        // faux devices have, both calls do nothing but maintain caches. The first cannot fail, as
+        // nothing is out of reach; the DMA API wants to be asked.
         unsafe {
             let addr =
                 bindings::dma_map_phys(raw, phys, len, direction.into(), dma::PAGES_ATTRIBUTES);

@@ -21,7 +21,8 @@ for kind in malloc memfd hugetlb thp packet scattered; do
 	pictures+=("$kind" "$kind-redrawn")
 done
 pictures+=(flip-1 flip-2 flip-3 flip-4 unaligned read-only-refused read-only-no-flip
-	only-display-left before-revoke after-revoke other-than-revoked before-kill after-kill camera-0 camera-1 camera-2)
+	only-display-left before-revoke after-revoke other-than-revoked before-kill after-kill
+	camera-0 camera-1 camera-2)
 
 dir=$project/build/$target/host-driven/display
 rm -rf -- "$dir"

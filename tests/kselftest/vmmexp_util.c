@@ -661,7 +661,7 @@ bool vmm_pins_settle(long long expected)
 	return false;
 }
 
-/* Empty if there is none to be had. */
+/* Without a line of it if there is none to be had. */
 static char *kernel_config;
 
 /*
@@ -686,6 +686,9 @@ __attribute__((constructor)) static void read_kernel_config(void)
 		len += got;
 	if (file)
 		pclose(file);
+	/* Half of it would look like a kernel that lacks the rest. */
+	if (len == room - 1)
+		abort();
 	kernel_config[len] = 0;
 }
 

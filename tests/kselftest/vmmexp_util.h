@@ -17,8 +17,9 @@
  *			and compares or fills on request
  *   pins		vmm_pins(), vmm_pins_settle()
  *   the kernel		vmm_config(), vmm_not_in_kernel(), vmm_modprobe(),
- *			vmm_swap_start(), vmm_write_file(), vmm_read_file(),
- *			vmm_read_number()
+ *			vmm_swap_start(), vmm_swap_stop(), vmm_write_file(),
+ *			vmm_read_file(), vmm_read_number()
+ *   the host		vmm_close_whole()
  *   other memory	vmm_pfn(), vmm_drm_open(), vmm_drm_dumb(),
  *			vmm_foreign_dmabuf()
  */

@@ -232,16 +232,19 @@ impl<'a> Gathered<'a> {
             } else {
                 end
             };
+            let before = self.pinner.len();
             let gathered = self.gather_batch(&locked, addr, stop, at);
             // Part of the batch may have been taken before the rest failed.
+            let taken = self.pinner.len() - before;
+            addr += taken * PAGE_SIZE;
+            if taken > 0 {
+                tries = 0;
+                absent = None;
+            }
             let at = layout.request_offset(self.pinner.len());
             let fail = |reason| Err(Failure::at(reason, at));
             match gathered {
-                Ok(pages) => {
-                    addr += pages * PAGE_SIZE;
-                    tries = 0;
-                    absent = None;
-                }
+                Ok(()) => (),
                 Err(BatchError::NotPresent) => {
                     if let Some(reason) = absent {
                         return fail(reason);
@@ -267,14 +270,15 @@ impl<'a> Gathered<'a> {
         Ok(())
     }
 
-    /// Checks and pins pages from `addr` on: at least one, none at or beyond `end`.
+    /// Checks and pins pages from `addr` on: at least one, none at or beyond `end`. If it fails,
+    /// pages before the one that failed may have been taken.
     fn gather_batch(
         &mut self,
         locked: &Locked<'_>,
         addr: usize,
         end: usize,
         at: u64,
-    ) -> Result<usize, BatchError> {
+    ) -> Result<(), BatchError> {
         let vma = locked.vma(addr).ok_or(BatchError::Refused(Reason::Hole))?;
         if vma.kind() == Kind::PfnMap {
             return self.take_frames(locked, &vma, addr, end);
@@ -286,22 +290,24 @@ impl<'a> Gathered<'a> {
         let pages = wanted.min(self.pinner.batch_pages());
         self.charge.add(pages).map_err(BatchError::Refused)?;
         let before = self.pinner.len();
-        let got = locked.pin(addr, pages, &mut self.pinner);
-        // Part of a batch that failed may have been taken; it stays charged with the rest.
-        self.charge.sub(pages - (self.pinner.len() - before));
-        let got = got.map_err(|err| match err {
+        let result = locked.pin(addr, pages, &mut self.pinner);
+        let taken = self.pinner.len() - before;
+        self.charge.sub(pages - taken);
+        // Also if the rest failed: what was taken stays.
+        if taken > 0 {
+            self.kinds |= kind_bit(&vma);
+            if self.pinner.writable() {
+                self.note_file(&vma, at)
+                    .map_err(|_| BatchError::Refused(Reason::NoMemory))?;
+            }
+        }
+        result.map_err(|err| match err {
             err if err == EFAULT => BatchError::NotPresent,
             err if err == EINTR => BatchError::Refused(Reason::Interrupted),
             err if err == E2BIG => BatchError::Refused(Reason::TooBig),
             err if err == ENOMEM => BatchError::Failed(Reason::NoMemory),
             _ => BatchError::Failed(Reason::NotPinnable),
-        })?;
-        self.kinds |= kind_bit(&vma);
-        if self.pinner.writable() {
-            self.note_file(&vma, at)
-                .map_err(|_| BatchError::Refused(Reason::NoMemory))?;
-        }
-        Ok(got)
+        })
     }
 
     /// Takes page frames that are mapped from `addr` on, all of which must be of regions.
@@ -314,7 +320,7 @@ impl<'a> Gathered<'a> {
         vma: &Vma<'_>,
         addr: usize,
         end: usize,
-    ) -> Result<usize, BatchError> {
+    ) -> Result<(), BatchError> {
         use BatchError::*;
 
         // Whoever was given a dma-buf is not to make another of it, which would outlive it.
@@ -323,7 +329,7 @@ impl<'a> Gathered<'a> {
         }
         let run = locked.follow(addr, end).map_err(|_| NotPresent)?;
         let Some((region, offset)) = self.sources.regions.find(run.pfn) else {
-            return self.take_foreign(vma, run).map(|()| run.pages);
+            return self.take_foreign(vma, run);
         };
         if !vma.readable() {
             return Err(Refused(Reason::NotReadable));
@@ -352,7 +358,7 @@ impl<'a> Gathered<'a> {
                 })
             })?;
         self.kinds |= VMMEXP_KIND_CARVEOUT;
-        Ok(pages)
+        Ok(())
     }
 
     /// Takes `run`, frames of no region that are mapped in `vma`.

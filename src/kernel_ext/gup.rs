@@ -124,10 +124,12 @@ impl Locked<'_> {
         Some(Vma::new(self.guard.vma_lookup(addr)?))
     }
 
-    /// Pins up to `pages` pages from page-aligned `addr` on and appends them to `pinned`; returns
-    /// how many: at least one, and fewer than asked where a batch ends or a later page fails.
+    /// Pins up to `pages` pages from page-aligned `addr` on and appends them to `pinned`: at least
+    /// one, and fewer than asked where a batch ends or a later page fails.
     ///
     /// # Errors
+    ///
+    /// Pages before the one that failed may have been appended, as [`Pinner::len`] tells.
     ///
     /// - `EFAULT`: the first page is not accessible in the way `pinned` wants, or cannot be
     ///   brought in with the lock held.
@@ -135,7 +137,7 @@ impl Locked<'_> {
     /// - `ENOMEM`: out of memory, or the page could not be moved to where it may be held.
     /// - `EOVERFLOW`: the page has so many pins that more could wrap its reference count.
     /// - Others as `pin_user_pages()` returns them.
-    pub(crate) fn pin(&self, addr: usize, pages: usize, pinned: &mut Pinner) -> Result<usize> {
+    pub(crate) fn pin(&self, addr: usize, pages: usize, pinned: &mut Pinner) -> Result {
         let mut flags = bindings::FOLL_LONGTERM;
         if pinned.memory.is_writable() {
             flags |= bindings::FOLL_WRITE;
@@ -160,8 +162,7 @@ impl Locked<'_> {
         };
         // SAFETY: `pin_user_pages()` wrote the first `got` entries, at most `pages` of them.
         unsafe { pinned.batch.inc_len(got) };
-        pinned.take_batch()?;
-        Ok(got)
+        pinned.take_batch()
     }
 
     /// Looks up which page frames a VMA without page references (`VM_PFNMAP`, `VM_IO`) has at
@@ -424,10 +425,9 @@ impl Pinner {
         let mut left: &[*mut bindings::page] = &self.batch;
         let mut result = Ok(());
 
-        while let Some((&first, _)) = left.split_first() {
-            let run = contiguous(left);
-            // SAFETY: The page is pinned.
-            if unsafe { helpers::vmmexp_helper_page_refs_run_out(first) } {
+        while let Some(&first) = left.first() {
+            let run = run_length(left);
+            if run == 0 {
                 result = Err(EOVERFLOW);
                 break;
             }
@@ -453,11 +453,16 @@ impl Pinner {
     }
 }
 
-/// The number of pages at the start of `pages` which are next to each other, both in memory and
-/// in the memory map.
-fn contiguous(pages: &[*mut bindings::page]) -> usize {
-    let mut run = 1;
-    while run < pages.len() && follows(pages[run - 1], pages[run]) {
+/// The number of pages at the start of `pages`, all of them pinned, which are next to each other,
+/// both in memory and in the memory map, and can do with more pins.
+fn run_length(pages: &[*mut bindings::page]) -> usize {
+    let mut run = 0;
+    while let Some(&page) = pages.get(run) {
+        // SAFETY: The page is pinned.
+        let refs_run_out = unsafe { helpers::vmmexp_helper_page_refs_run_out(page) };
+        if refs_run_out || (run > 0 && !follows(pages[run - 1], page)) {
+            break;
+        }
         run += 1;
     }
     run

@@ -66,32 +66,43 @@ FIXTURE_TEARDOWN(hardening)
 /*
  * A page can be in a buffer any number of times, and each time has references
  * to it. Before they could wrap the count an export is refused, for the page
- * where it stops; others can still use the page, and in the end all of the
- * references come back.
+ * where it stops, also if it follows another that has room; others can still use
+ * the page, and in the end all of the references come back.
  */
 TEST_F_TIMEOUT(hardening, references_to_one_page_run_out, 600)
 {
 	/* Of a size that the smallest of the machines can have. */
 	const unsigned int mapped = 128, most = MAX_RUNS / (RANGES * mapped) + 1;
+	const size_t file_pages = 64;
 	struct vmmexp_range ranges[RANGES];
-	struct vmmexp_export ex[16];
+	struct vmmexp_export ex[16], all, rest;
 	struct iovec local, remote;
 	unsigned int i, nr;
-	char copy[64], *mem;
+	char copy[64], *file, *mem;
 	int fd, ret = 0;
+	size_t at;
 	__u64 pins;
 
 	ASSERT_GE(ARRAY_SIZE(ex), most);
 	ASSERT_LE((__u64)RANGES * mapped * self->page, self->max_size);
 	fd = memfd_create("vmmexp-refs", MFD_CLOEXEC);
 	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, ftruncate(fd, self->page));
+	ASSERT_EQ(0, ftruncate(fd, file_pages * self->page));
+	file = mmap(NULL, file_pages * self->page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, file);
+	/* A page that is the next one to that before it, in the file and in memory. */
+	ASSERT_VMM_OK(vmm_export(self->dev, file, file_pages * self->page, 0, &all), &all);
+	for (at = 1; at < file_pages; at++)
+		if (vmm_pfn(file + (at - 1) * self->page) + 1 == vmm_pfn(file + at * self->page))
+			break;
+	ASSERT_GT(file_pages, at);
+	ASSERT_EQ(0, close(all.fd));
 	mem = mmap(NULL, mapped * self->page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, mem);
 	for (i = 0; i < mapped; i++)
 		ASSERT_EQ(mem + i * self->page,
 			  mmap(mem + i * self->page, self->page, PROT_READ | PROT_WRITE,
-			       MAP_SHARED | MAP_FIXED, fd, 0));
+			       MAP_SHARED | MAP_FIXED, fd, at * self->page));
 	vmm_fill(mem, self->page, 0, 1);
 	for (i = 0; i < RANGES; i++)
 		ranges[i] = vmm_range(mem, mapped * self->page);
@@ -114,6 +125,27 @@ TEST_F_TIMEOUT(hardening, references_to_one_page_run_out, 600)
 	/* What was refused has let go again, down to the last page. */
 	EXPECT_TRUE(vmm_pins_settle(self->pins + (long long)nr * RANGES * mapped));
 
+	/* What there was room for can be had, and then not one more. */
+	for (i = 0; i < RANGES; i++) {
+		__u64 left = ex[nr].error_offset - i * mapped * self->page;
+
+		if (left <= mapped * self->page) {
+			ranges[i].len = left;
+			break;
+		}
+	}
+	ASSERT_GT(RANGES, i);
+	ASSERT_VMM_OK(vmm_export_ranges(self->dev, ranges, i + 1, 0, &rest), &rest);
+	EXPECT_VMM_ERROR(vmm_export(self->dev, mem, self->page, 0, &all), &all, EFAULT,
+			 VMMEXP_REASON_NOT_PINNABLE, 0);
+	/* Nor if it comes with a page that could be pinned, in one batch and one run. */
+	EXPECT_VMM_ERROR(vmm_export(self->dev, file + (at - 1) * self->page, 2 * self->page, 0,
+				    &all), &all, EFAULT, VMMEXP_REASON_NOT_PINNABLE, self->page);
+	EXPECT_TRUE(vmm_pins_settle(self->pins + pins));
+	close(rest.fd);
+	ranges[i] = vmm_range(mem, mapped * self->page);
+	EXPECT_TRUE(vmm_pins_settle(self->pins + (long long)nr * RANGES * mapped));
+
 	/* As a debugger, or O_DIRECT, would: by taking references to the page. */
 	memset(copy, 0, sizeof(copy));
 	local = (struct iovec){ copy, sizeof(copy) };
@@ -121,7 +153,7 @@ TEST_F_TIMEOUT(hardening, references_to_one_page_run_out, 600)
 	EXPECT_EQ(sizeof(copy), process_vm_readv(getpid(), &local, 1, &remote, 1, 0));
 	EXPECT_EQ(-1, vmm_mismatch(copy, sizeof(copy), 0, 1));
 	memset(copy, 0, sizeof(copy));
-	EXPECT_EQ(sizeof(copy), pread(fd, copy, sizeof(copy), 0));
+	EXPECT_EQ(sizeof(copy), pread(fd, copy, sizeof(copy), at * self->page));
 	EXPECT_EQ(-1, vmm_mismatch(copy, sizeof(copy), 0, 1));
 	/* And an export again, as soon as there is room. */
 	ASSERT_LT(0, nr);
@@ -134,6 +166,7 @@ TEST_F_TIMEOUT(hardening, references_to_one_page_run_out, 600)
 	EXPECT_VMM_OK(vmm_export_ranges(self->dev, ranges, RANGES, 0, &ex[0]), &ex[0]);
 	close(ex[0].fd);
 	munmap(mem, mapped * self->page);
+	munmap(file, file_pages * self->page);
 	close(fd);
 }
 

@@ -51,11 +51,21 @@ use core::cmp::Ordering;
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
 
 /// How often the same page is brought in again when others keep taking it away.
 const MAX_TRIES: u32 = 16;
+
+/// How often the kernel is asked again to move a batch out of CMA or movable memory, and how long
+/// the pauses get, which grow from a millisecond on. Whoever holds a page for a moment is in its way:
+/// a device's I/O, another export of the same memory. Less than a second in all.
+const MAX_MOVES: u32 = 16;
+const MAX_PAUSE_MS: i64 = 64;
 
 /// A range of a request, checked for itself.
 pub(crate) enum Range {
@@ -213,6 +223,7 @@ impl<'a> Gathered<'a> {
         let mut addr = range.start as usize;
         let end = addr + range.pages as usize * PAGE_SIZE;
         let mut tries = 0;
+        let mut moves = 0;
         // Why the page could not be brought in, until it is seen what is there by now.
         let mut absent = None;
         // Up to here pages are taken one by one, as one of them makes their batch fail: it is
@@ -236,6 +247,7 @@ impl<'a> Gathered<'a> {
             let gathered = self.gather_batch(&locked, addr, stop, at);
             // Part of the batch may have been taken before the rest failed.
             let taken = self.pinner.len() - before;
+            let is_single = addr < singly_until;
             addr += taken * PAGE_SIZE;
             if taken > 0 {
                 tries = 0;
@@ -244,7 +256,8 @@ impl<'a> Gathered<'a> {
             let at = layout.request_offset(self.pinner.len());
             let fail = |reason| Err(Failure::at(reason, at));
             match gathered {
-                Ok(()) => (),
+                Ok(()) if is_single => (),
+                Ok(()) => moves = 0,
                 Err(BatchError::NotPresent) => {
                     if let Some(reason) = absent {
                         return fail(reason);
@@ -257,6 +270,11 @@ impl<'a> Gathered<'a> {
                         Err(err) if err == ENOMEM => return fail(Reason::NoMemory),
                         Err(_) => Some(Reason::Fault),
                     };
+                }
+                Err(BatchError::Failed(Reason::NoMemory)) if moves < MAX_MOVES => {
+                    drop(locked);
+                    fsleep(Delta::from_millis(MAX_PAUSE_MS.min(1 << moves)));
+                    moves += 1;
                 }
                 Err(BatchError::Failed(_)) if stop - addr > PAGE_SIZE => {
                     singly_until = end.min(addr + gup::BATCH_PAGES * PAGE_SIZE);

@@ -25,7 +25,10 @@ use super::{
         trace, //
     },
     layout::PageRange,
-    reason::Reason,
+    reason::{
+        Failure,
+        Reason, //
+    },
     state::{
         Event,
         State,
@@ -151,7 +154,11 @@ pub(crate) struct Watch {
 impl Watch {
     /// Watches those of `ranges` that are of the calling process, which is to be done before their
     /// memory is gathered. May sleep; takes the mmap lock.
-    pub(crate) fn new(ranges: &[Range], life: Arc<Life>) -> Result<Self, Reason> {
+    ///
+    /// # Errors
+    ///
+    /// Also `ERESTARTSYS`: a signal arrived, and the call can be made again.
+    pub(crate) fn new(ranges: &[Range], life: Arc<Life>) -> Result<Self, Failure> {
         let mut this = Self {
             life,
             ranges: KVec::new(),
@@ -162,7 +169,7 @@ impl Watch {
         Ok(this)
     }
 
-    fn add(&mut self, ranges: &[Range]) -> Result<(), Reason> {
+    fn add(&mut self, ranges: &[Range]) -> Result<(), Failure> {
         let task = current!();
         let memory = UserMemory::of(task).ok_or(Reason::NotUser)?;
         let mut first = 0;
@@ -176,7 +183,14 @@ impl Watch {
             if watched {
                 let life = self.life.clone();
                 let notifier = IntervalNotifier::new(&memory, start, pages * PAGE_SIZE, life)
-                    .map_err(|_| Reason::NoMemory)?;
+                    .map_err(|err| match err {
+                        err if err == EINTR => Failure {
+                            reason: Reason::Interrupted,
+                            errno: -ERESTARTSYS.to_errno(),
+                            offset: 0,
+                        },
+                        _ => Reason::NoMemory.into(),
+                    })?;
                 self.ranges
                     .push(
                         Watched {
@@ -189,6 +203,11 @@ impl Watch {
                     .map_err(|_| Reason::NoMemory)?;
             }
             first += pages;
+        }
+        // A change that began before is not told, though it may take away what is gathered next;
+        // and until it ends nor may others be that begin meanwhile.
+        for watched in &self.ranges {
+            watched.notifier.wait_for_changes();
         }
         Ok(())
     }

@@ -84,6 +84,8 @@ mod present {
         /// # Errors
         ///
         /// - `ENOMEM`: out of memory.
+        /// - `EINTR`: a signal is pending. (The first notifier of an address space takes all of its
+        ///   locks, and that gives up.)
         /// - `EOVERFLOW`: the range wraps.
         pub(crate) fn new(
             memory: &UserMemory<'_>,
@@ -117,8 +119,8 @@ mod present {
             core::ptr::eq(mm, memory.mm_ptr())
         }
 
-        /// Waits until no change is being made that the watcher was told of before this call. May
-        /// sleep.
+        /// Waits until no change is being made that began before this call: the watcher was told
+        /// of those that began after it was registered, and will be of those to come. May sleep.
         pub(crate) fn wait_for_changes(&self) {
             // SAFETY: By the invariants it is registered.
             unsafe { helpers::mmu_interval_read_begin(self.inner.get()) };

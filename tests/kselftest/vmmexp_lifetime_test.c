@@ -115,7 +115,7 @@ static char *anon(struct __test_metadata *_metadata, size_t len)
 /* Make the kernel give away whatever it believes to be free. */
 static void churn(struct __test_metadata *_metadata)
 {
-	size_t len = 64 << 20;
+	size_t len = 16 << 20;
 	char *mem = anon(_metadata, len);
 
 	memset(mem, 0xee, len);
@@ -2075,6 +2075,47 @@ static void *close_and_reopen(void *arg)
 		race->rounds++;
 	}
 	return NULL;
+}
+
+static void do_nothing(int sig)
+{
+	(void)sig;
+}
+
+/* Exports for the first time, with much to lock and a signal on its way. */
+static void first_export_main(int dev, const void *mem, size_t len, useconds_t when)
+{
+	const struct sigaction action = { .sa_handler = do_nothing, .sa_flags = SA_RESTART };
+	size_t page = vmm_page_size();
+	struct vmmexp_export ex;
+	char *many;
+	int i;
+
+	many = mmap(NULL, 4000 * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (many == MAP_FAILED || sigaction(SIGALRM, &action, NULL))
+		_exit(10);
+	for (i = 0; i < 4000; i += 2)
+		if (mprotect(many + i * page, page, PROT_NONE))
+			_exit(11);
+	ualarm(when, 0);
+	_exit(vmm_export(dev, mem, len, 0, &ex) ? ex.reason : 0);
+}
+
+/* The first export of a process takes all locks of its memory: a signal makes it start again. */
+TEST_F(process, signals_do_not_disturb_the_first_export)
+{
+	int status, i;
+	pid_t pid;
+
+	for (i = 0; i < 30; i++) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid)
+			first_export_main(self->dev, self->mem, self->len, 100 + i * 150);
+		ASSERT_EQ(0, vmm_wait(pid, &status, 30));
+		ASSERT_TRUE(WIFEXITED(status));
+		ASSERT_EQ(0, WEXITSTATUS(status)) TH_LOG("at the time number %d", i);
+	}
 }
 
 TEST_F(process, calls_race_with_close)

@@ -704,4 +704,66 @@ TEST_F(race, device_file_that_is_closed)
 	EXPECT_TRUE(vmm_pins_settle(self->pins));
 }
 
+/* Memory of which something is taken away all the time. */
+struct churning {
+	char *mem;
+	size_t len;
+	atomic_bool stop;
+};
+
+static void *churn_main(void *arg)
+{
+	struct churning *churning = arg;
+
+	while (!churning->stop) {
+		memset(churning->mem, 1, churning->len);
+		madvise(churning->mem, churning->len, MADV_DONTNEED);
+	}
+	return NULL;
+}
+
+/*
+ * While the kernel is taking memory of one buffer away another is made, and
+ * unmapped: that is not missed, though the kernel defers what is to be told of.
+ */
+TEST_F(race, unmapped_while_other_memory_is_taken_away)
+{
+	struct race *race = &self->race;
+	struct churning churning = { .len = 2000 * race->page };
+	struct vmmexp_export watched, ex;
+	struct timespec start;
+	unsigned int rounds = 0;
+	pthread_t thread;
+	char *mem;
+
+	/* Root may export as much as it likes. */
+	ASSERT_EQ(0, become(0));
+	churning.mem = mmap(NULL, churning.len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, churning.mem);
+	madvise(churning.mem, churning.len, MADV_NOHUGEPAGE);
+	/* Something of it is watched, or nobody would be told anything. */
+	ASSERT_VMM_OK(vmm_export(race->dev, churning.mem, churning.len, 0, &watched), &watched);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, churn_main, &churning));
+	while (!out_of_time(&start)) {
+		mem = mmap(NULL, race->page, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ASSERT_NE(MAP_FAILED, mem);
+		ASSERT_VMM_OK(vmm_export(race->dev, mem, race->page, 0, &ex), &ex);
+		ASSERT_EQ(0, munmap(mem, race->page));
+		ASSERT_TRUE(vmm_state(race->dev, ex.fd) & VMMEXP_STATE_STALE) {
+			TH_LOG("in round %u", rounds);
+		}
+		close(ex.fd);
+		rounds++;
+	}
+	churning.stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_LT(0, rounds);
+	close(watched.fd);
+	munmap(churning.mem, churning.len);
+	EXPECT_TRUE(vmm_pins_settle(self->pins));
+}
+
 TEST_HARNESS_MAIN

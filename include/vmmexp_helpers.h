@@ -47,6 +47,7 @@ struct page *vmmexp_helper_pfn_to_page(unsigned long pfn);
 unsigned long vmmexp_helper_task_size_max(void);
 unsigned long vmmexp_helper_totalram_pages(void);
 unsigned long vmmexp_helper_untagged_addr(unsigned long addr);
+struct page **vmmexp_helper_alloc_page_array(unsigned long count);
 void *vmmexp_helper_vmap(struct page **pages, unsigned int count);
 bool vmmexp_helper_vma_is_fsdax(struct vm_area_struct *vma);
 void vmmexp_helper_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,

@@ -99,9 +99,10 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// A buffer of which `facts` is known, exported with `export_flags` by `owner`, with `charge`
-    /// made for it.
+    /// A buffer of `extents`, of which `facts` is known, exported with `export_flags` by `owner`,
+    /// with `charge` made for it.
     pub(crate) fn new(
+        extents: &[Extent],
         facts: Facts,
         export_flags: u32,
         owner: Arc<Owner>,
@@ -118,7 +119,7 @@ impl Buffer {
             charge,
             registry,
             // The kernel does not map what is read-only.
-            vmap_share: writable.then(|| VmapShare::take(facts.size)).flatten(),
+            vmap_share: writable.then(|| VmapShare::take(extents)).flatten(),
         }
     }
 
@@ -166,7 +167,12 @@ struct VmapShare(usize);
 static VMAP_PAGES: Atomic<isize> = Atomic::new(0);
 
 impl VmapShare {
-    fn take(size: u64) -> Option<Self> {
+    fn take(extents: &[Extent]) -> Option<Self> {
+        // A region has its mapping already, and what else is no ordinary memory gets none: that is
+        // for the dma-buf to know.
+        if !extent::all_pages(extents) {
+            return Some(Self(0));
+        }
         let budget = if cfg!(CONFIG_64BIT) {
             kernel_ext::total_ram_pages()
         } else {
@@ -175,7 +181,7 @@ impl VmapShare {
         };
         // `vmap()` wants an array of the pages, which is not to be larger than this.
         let longest = i32::MAX as usize / size_of::<usize>() - 1;
-        let pages = usize::try_from(size >> PAGE_SHIFT).ok()?;
+        let pages = extent::page_count(extents);
         // CAST: Both are numbers of pages of the address space.
         let before = VMAP_PAGES.fetch_add(pages as isize, Relaxed) as usize;
         // From here on, dropping it gives the pages back.

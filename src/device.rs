@@ -200,11 +200,13 @@ impl File {
     }
 
     /// The largest buffer, bytes, a whole number of pages: what the administrator says, and at
-    /// most as much memory as there is. A larger one would only repeat pages.
+    /// most as much memory as there is, Linux's own and that of regions. A larger one would only
+    /// repeat pages.
     pub(crate) fn max_size(&self) -> u64 {
         // CAST: Whole pages of the address space.
         let addressable = (isize::MAX as usize & !(PAGE_SIZE - 1)) as u64;
-        let there_is = addressable.min((kernel_ext::total_ram_pages() as u64) << PAGE_SHIFT);
+        let ram = (kernel_ext::total_ram_pages() as u64) << PAGE_SHIFT;
+        let there_is = addressable.min(ram + self.regions().size());
         match self.device.limits.buffer_bytes {
             0 => there_is,
             allowed => there_is.min(allowed & !(PAGE_SIZE as u64 - 1)),

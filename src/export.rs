@@ -149,16 +149,17 @@ fn try_export(file: &File, request: &mut vmmexp_export) -> Result<Option<Pending
     }
 
     watch.gathered(gathered.extents());
-    let memory = gathered.finish();
     let exporter = Buffer::new(
+        gathered.extents(),
         facts,
         request.flags,
         file.owner().clone(),
         watch,
-        charge,
+        charge.clone(),
         file.registry().clone(),
     );
     let vmap = exporter.may_be_vmapped();
+    let memory = gathered.finish();
     let dma_buf = DmaBuf::export(
         exporter,
         memory,

@@ -110,6 +110,11 @@ void vmmexp_helper_dma_forget_swiotlb(struct device *dev)
 #endif
 }
 
+struct page **vmmexp_helper_alloc_page_array(unsigned long count)
+{
+	return kvmalloc_array(count, sizeof(struct page *), GFP_KERNEL | __GFP_NOFAIL);
+}
+
 int vmmexp_helper_dma_get_cache_alignment(void)
 {
 	return dma_get_cache_alignment();

@@ -80,6 +80,12 @@ impl Regions {
         self.list.lock().get(index).cloned()
     }
 
+    /// Bytes of all of them together.
+    pub(crate) fn size(&self) -> u64 {
+        let list = self.list.lock();
+        list.iter().map(|region| region.memory.size()).sum()
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.list.lock().len()

@@ -947,6 +947,34 @@ TEST_F(regions, kernel_mapping)
 	}
 }
 
+/* A region is mapped once for all: its buffers take nothing of what the kernel can map of others. */
+TEST_F(regions, leave_others_their_kernel_mappings)
+{
+	struct vmmexp_export *ex, other;
+	struct vmmexp_info info;
+	unsigned int nr, i;
+	int vmap;
+	char *mem;
+
+	ASSERT_VMM_OK(vmm_info(self->dev, &info), &info);
+	nr = info.max_size / FRAMES_SIZE + 2;
+	ex = calloc(nr, sizeof(*ex));
+	ASSERT_NE(NULL, ex);
+	for (i = 0; i < nr; i++)
+		ASSERT_VMM_OK(export_region(self->dev, self->frames, 0, FRAMES_SIZE, 0, &ex[i]),
+			      &ex[i]);
+	mem = mock_mem_anon(self->page);
+	ASSERT_NE(NULL, mem);
+	ASSERT_VMM_OK(vmm_export(self->dev, mem, self->page, 0, &other), &other);
+	vmap = mock_vmap(self->mock, other.fd, NULL);
+	EXPECT_LE(0, vmap);
+	EXPECT_EQ(0, mock_vunmap(self->mock, vmap));
+	close(other.fd);
+	for (i = 0; i < nr; i++)
+		close(ex[i].fd);
+	free(ex);
+}
+
 TEST_F(regions, devices)
 {
 	static const __u32 directions[] = {

@@ -377,7 +377,8 @@ struct vmmexp_region_info {
  * @cache_align: out: granularity of SYNC, bytes
  * @max_ranges: out: ranges in one call
  * @total_regions: out: number of carve-outs
- * @max_size: out: largest buffer, bytes
+ * @max_size: out: largest buffer, bytes; by default as much as there is
+ *	memory, carve-outs included
  * @charged: out: bytes that the calling user is charged for exports now
  * @charge_left: out: bytes that the calling user may still be charged, by
  *	RLIMIT_MEMLOCK of the caller and the administrator's limit; ~0 no limit

@@ -138,7 +138,7 @@ pub(crate) trait Exporter: Sized + Send + Sync + 'static {
 
     /// Called when the memory of a revoked dma-buf has been dropped, from the work queue. May
     /// sleep. Where it was never revoked this is never called: both are dropped in `release`, the
-    /// exporter first.
+    /// memory first.
     fn released(&self);
 }
 

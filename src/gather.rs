@@ -14,6 +14,7 @@ use super::{
         foreign::Word,
         gup::{
             self,
+            Absent,
             ForeignError,
             FrameRun,
             Locked,
@@ -63,7 +64,7 @@ const MAX_TRIES: u32 = 16;
 
 /// How often the kernel is asked again to move a batch out of CMA or movable memory, and how long
 /// the pauses get, which grow from a millisecond on. Whoever holds a page for a moment is in its way:
-/// a device's I/O, another export of the same memory. Less than a second in all.
+/// a device's I/O, another export of the same memory. Less than a second in all of a request.
 const MAX_MOVES: u32 = 16;
 const MAX_PAUSE_MS: i64 = 64;
 
@@ -108,6 +109,14 @@ fn kind_bit(vma: &Vma<'_>) -> u32 {
     }
 }
 
+/// Who brings in pages of `vma` that are not there: a file system or a driver may keep us waiting.
+fn absent_pages(vma: &Vma<'_>) -> Absent {
+    match vma.kind() {
+        Kind::File | Kind::Driver => Absent::Leave,
+        _ => Absent::BringIn,
+    }
+}
+
 /// Where page frames that are mapped without references may come from.
 #[derive(Clone, Copy)]
 pub(crate) struct Sources<'a> {
@@ -136,6 +145,12 @@ pub(crate) struct Gathered<'a> {
     pinner: Pinner,
     sources: Sources<'a>,
     charge: &'a Charge,
+    /// What of `charge` is for folios that are there in part, pages.
+    rest_of_folios: usize,
+    /// How many extents there may be before that is looked at again.
+    extents_unsettled: usize,
+    /// How often a batch was waited for that could not be moved.
+    moves: u32,
     kinds: u32,
     /// Files that must not be sealed against writing by the time everything is pinned.
     files: KVVec<(SealableFile, u64)>,
@@ -143,9 +158,9 @@ pub(crate) struct Gathered<'a> {
 
 impl<'a> Gathered<'a> {
     /// Gathers `ranges`, for writing if `writable`, and charges `charge` for what that locks: each
-    /// batch before it is pinned, and in the end the rest of folios that are there in part. Regions
-    /// are not charged for: they are nobody else's memory. May sleep for as long as it takes to
-    /// bring the memory in.
+    /// batch before it is pinned, and the rest of folios that are there in part before whatever can
+    /// take long, and in the end. Regions are not charged for: they are nobody else's memory. May
+    /// sleep for as long as it takes to bring the memory in.
     ///
     /// Each batch of pages is checked and pinned under one hold of the mmap lock, so that no
     /// munmap() or mprotect() comes between. A failure names the first offending page.
@@ -163,6 +178,9 @@ impl<'a> Gathered<'a> {
             pinner,
             sources,
             charge,
+            rest_of_folios: 0,
+            extents_unsettled: 0,
+            moves: 0,
             kinds: 0,
             files: KVVec::new(),
         };
@@ -174,20 +192,43 @@ impl<'a> Gathered<'a> {
                 Range::Region(region, pages) => this.take_region(region, pages, layout)?,
             }
         }
-        this.charge_folios()?;
+        let extents = this.extents().len();
+        this.charge_folios(extents)?;
         Ok(this)
     }
 
-    /// Charges the rest of the folios that were pinned in part: none of it can be freed.
-    fn charge_folios(&self) -> Result<(), Reason> {
+    /// Charges the rest of folios before something that takes as long as somebody else likes: what is
+    /// held by then must not be more than what the user may lock.
+    ///
+    /// Not each time, as it takes as long as there are extents: a few more may have come since. The
+    /// last does not count yet, as what comes next may continue it.
+    fn settle_charge(&mut self) -> Result<(), Reason> {
+        let extents = self.extents().len().saturating_sub(1);
+        if extents >= self.extents_unsettled {
+            self.charge_folios(extents)?;
+            self.extents_unsettled = extents + 8 + extents / 4;
+        }
+        Ok(())
+    }
+
+    /// Charges the rest of the folios that the first `extents` have in part: none of it can be freed.
+    fn charge_folios(&mut self, extents: usize) -> Result<(), Reason> {
         let mut folios = KVVec::new();
-        for folio in self.pinner.partial_folios() {
+        for folio in self.pinner.partial_folios(extents) {
             folios
                 .push(folio, GFP_KERNEL_ACCOUNT)
                 .map_err(|_| Reason::NoMemory)?;
         }
         sort(&mut folios);
-        self.charge.add(extent::rest_of_folios(&folios))
+        let before = self.rest_of_folios;
+        let rest = extent::rest_of_folios(&folios);
+        if rest > before {
+            self.charge.add(rest - before)?;
+        } else {
+            self.charge.sub(before - rest);
+        }
+        self.rest_of_folios = rest;
+        Ok(())
     }
 
     /// Takes a part of a region: it is there, whatever is mapped.
@@ -223,7 +264,6 @@ impl<'a> Gathered<'a> {
         let mut addr = range.start as usize;
         let end = addr + range.pages as usize * PAGE_SIZE;
         let mut tries = 0;
-        let mut moves = 0;
         // Why the page could not be brought in, until it is seen what is there by now.
         let mut absent = None;
         // Up to here pages are taken one by one, as one of them makes their batch fail: it is
@@ -247,7 +287,6 @@ impl<'a> Gathered<'a> {
             let gathered = self.gather_batch(&locked, addr, stop, at);
             // Part of the batch may have been taken before the rest failed.
             let taken = self.pinner.len() - before;
-            let is_single = addr < singly_until;
             addr += taken * PAGE_SIZE;
             if taken > 0 {
                 tries = 0;
@@ -256,13 +295,13 @@ impl<'a> Gathered<'a> {
             let at = layout.request_offset(self.pinner.len());
             let fail = |reason| Err(Failure::at(reason, at));
             match gathered {
-                Ok(()) if is_single => (),
-                Ok(()) => moves = 0,
+                Ok(()) => (),
                 Err(BatchError::NotPresent) => {
                     if let Some(reason) = absent {
                         return fail(reason);
                     }
                     tries += 1;
+                    self.settle_charge()?;
                     absent = match locked.fault_in(addr, self.pinner.writable()) {
                         Ok(()) if tries < MAX_TRIES => None,
                         Ok(()) => Some(Reason::NotPinnable),
@@ -271,10 +310,11 @@ impl<'a> Gathered<'a> {
                         Err(_) => Some(Reason::Fault),
                     };
                 }
-                Err(BatchError::Failed(Reason::NoMemory)) if moves < MAX_MOVES => {
+                Err(BatchError::Failed(Reason::NoMemory)) if self.moves < MAX_MOVES => {
                     drop(locked);
-                    fsleep(Delta::from_millis(MAX_PAUSE_MS.min(1 << moves)));
-                    moves += 1;
+                    self.settle_charge()?;
+                    fsleep(Delta::from_millis(MAX_PAUSE_MS.min(1 << self.moves)));
+                    self.moves += 1;
                 }
                 Err(BatchError::Failed(_)) if stop - addr > PAGE_SIZE => {
                     singly_until = end.min(addr + gup::BATCH_PAGES * PAGE_SIZE);
@@ -308,7 +348,7 @@ impl<'a> Gathered<'a> {
         let pages = wanted.min(self.pinner.batch_pages());
         self.charge.add(pages).map_err(BatchError::Refused)?;
         let before = self.pinner.len();
-        let result = locked.pin(addr, pages, &mut self.pinner);
+        let result = locked.pin(addr, pages, absent_pages(&vma), &mut self.pinner);
         let taken = self.pinner.len() - before;
         self.charge.sub(pages - taken);
         // Also if the rest failed: what was taken stays.
@@ -384,6 +424,10 @@ impl<'a> Gathered<'a> {
         use BatchError::*;
 
         let foreign = self.sources.foreign.ok_or(Refused(Reason::PfnMap))?;
+        // What a private mapping has of its own is no driver's, and is freed with the mapping.
+        if !vma.shared() {
+            return Err(Refused(Reason::PfnMap));
+        }
         let word = Word::of_current().ok_or(Refused(Reason::PfnMap))?;
         if !vma.readable() {
             return Err(Refused(Reason::NotReadable));

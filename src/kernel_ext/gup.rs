@@ -8,8 +8,9 @@
 //!
 //! A pin is taken in batches, each under the mmap lock, so that the caller can look at the VMA
 //! ([`Locked::vma`]) and pin its pages ([`Locked::pin`]) with nothing in between. What such a pin
-//! cannot bring in with the lock held (userfaultfd, for instance) is brought in by
-//! [`Locked::fault_in`], which gives the lock up; the batch is then tried again.
+//! cannot bring in with the lock held (userfaultfd, for instance), or should not as that may take
+//! for ever, is brought in by [`Locked::fault_in`], which gives the lock up; the batch is then tried
+//! again.
 
 use super::{
     extent::{
@@ -137,8 +138,17 @@ impl Locked<'_> {
     /// - `ENOMEM`: out of memory, or the page could not be moved to where it may be held.
     /// - `EOVERFLOW`: the page has so many pins that more could wrap its reference count.
     /// - Others as `pin_user_pages()` returns them.
-    pub(crate) fn pin(&self, addr: usize, pages: usize, pinned: &mut Pinner) -> Result {
+    pub(crate) fn pin(
+        &self,
+        addr: usize,
+        pages: usize,
+        absent: Absent,
+        pinned: &mut Pinner,
+    ) -> Result {
         let mut flags = bindings::FOLL_LONGTERM;
+        if absent == Absent::Leave {
+            flags |= bindings::FOLL_NOFAULT;
+        }
         if pinned.memory.is_writable() {
             flags |= bindings::FOLL_WRITE;
         }
@@ -278,6 +288,9 @@ impl Locked<'_> {
     /// takes long, letting others have it meanwhile. May sleep for as long as a userfaultfd
     /// handler or a storage device lets it, until the task is killed.
     ///
+    /// A private page that is not for writing is first brought in, and by the next call given a copy
+    /// of its own, without which it could not be pinned.
+    ///
     /// # Errors
     ///
     /// - `EFAULT`: nothing is mapped there, not in that way, or it cannot be brought in.
@@ -287,7 +300,7 @@ impl Locked<'_> {
         let flags = if write {
             bindings::fault_flag_FAULT_FLAG_WRITE
         } else {
-            0
+            bindings::fault_flag_FAULT_FLAG_UNSHARE
         };
         let mut unlocked = false;
         // SAFETY: By the invariants the mmap lock is held; it is held again on return, to be
@@ -296,6 +309,17 @@ impl Locked<'_> {
             bindings::fixup_user_fault(self.mm.as_raw(), addr, flags, &mut unlocked)
         })
     }
+}
+
+/// What [`Locked::pin`] does about pages that are not there in the way that they are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// Bring them in. With the mmap lock held that ends when it ends, whatever signal comes: for
+    /// memory that the kernel itself has or makes.
+    BringIn,
+    /// Leave them to [`Locked::fault_in`]: for memory that others are asked for, who need not answer
+    /// (network and user-space file systems, drivers).
+    Leave,
 }
 
 /// Why [`Locked::compare`] found no page to be the same.
@@ -363,8 +387,8 @@ impl Pinner {
     }
 
     /// The folios of which only a part was pinned: see [`HeldMemory::partial_folios`].
-    pub(crate) fn partial_folios(&self) -> impl Iterator<Item = PartialFolio> + '_ {
-        self.memory.partial_folios()
+    pub(crate) fn partial_folios(&self, extents: usize) -> impl Iterator<Item = PartialFolio> + '_ {
+        self.memory.partial_folios(extents)
     }
 
     /// How many pages the next batch has at most.

@@ -78,10 +78,11 @@ impl HeldMemory {
         &self.extents
     }
 
-    /// The folios of more than one page of which an extent has only a part. A folio may come more
-    /// than once.
-    pub(super) fn partial_folios(&self) -> impl Iterator<Item = PartialFolio> + '_ {
-        extent::partial_folios(&self.extents, |pfn| {
+    /// The folios of more than one page of which one of the first `extents` extents has only a part.
+    /// A folio may come more than once.
+    pub(super) fn partial_folios(&self, extents: usize) -> impl Iterator<Item = PartialFolio> + '_ {
+        let extents = self.extents.get(..extents).unwrap_or(&self.extents);
+        extent::partial_folios(extents, |pfn| {
             // SAFETY: By the invariants the page is pinned, so its folio stays what it is.
             unsafe {
                 let page = helpers::vmmexp_helper_pfn_to_page(pfn);

@@ -482,6 +482,35 @@ TEST_F(folio, two_of_them_cost_both)
 	expect_charge(_metadata, &self->m, 0);
 }
 
+/* What is held in part is charged whole before anything is waited for, for who knows how long. */
+TEST_F(folio, charged_before_a_wait)
+{
+	struct vmmexp_export ex;
+	struct vmmexp_range ranges[3];
+	char *absent;
+	int uffd;
+
+	if (self->lacks)
+		SKIP(return, "%s", self->lacks);
+	ASSERT_EQ(0, become(0));
+	uffd = uffd_new();
+	ASSERT_LE(0, uffd);
+	ASSERT_EQ(0, become(self->m.user));
+	absent = mmap(NULL, self->m.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		      0);
+	ASSERT_NE(MAP_FAILED, absent);
+	ASSERT_EQ(0, uffd_watch(uffd, absent, self->m.page));
+	ranges[0] = vmm_range(self->mem, self->m.page);
+	ranges[1] = vmm_range(self->mem + self->m.huge, self->m.page);
+	ranges[2] = vmm_range(absent, self->m.page);
+	/* Enough for all of the one, and for what is wanted of the other. */
+	set_limit(_metadata, &self->m, self->pages);
+	EXPECT_MEMLOCK(vmm_export_ranges(self->m.dev, ranges, 3, 0, &ex), &ex, 0);
+	expect_charge(_metadata, &self->m, 0);
+	munmap(absent, self->m.page);
+	close(uffd);
+}
+
 TEST_F(folio, beside_small_pages)
 {
 	struct vmmexp_export ex;

@@ -35,9 +35,8 @@ static struct zone movable_zone(void)
 	while (file && fgets(line, sizeof(line), file)) {
 		if (sscanf(line, "Node %*d, zone %31s", name) == 1)
 			movable = !strcmp(name, "Movable");
-		if (!movable)
+		if (!movable || sscanf(line, " spanned %lld", &spanned) == 1)
 			continue;
-		sscanf(line, " spanned %lld", &spanned);
 		if (sscanf(line, " start_pfn: %lld", &zone.start) == 1)
 			zone.end = zone.start + spanned;
 	}

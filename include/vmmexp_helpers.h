@@ -40,6 +40,7 @@ unsigned int vmmexp_helper_dma_get_max_seg_size(struct device *dev);
 /* mm.h, page handling */
 bool vmmexp_helper_page_refs_run_out(struct page *page);
 unsigned long vmmexp_helper_page_to_pfn(struct page *page);
+bool vmmexp_helper_page_is_highmem(struct page *page);
 unsigned long vmmexp_helper_folio_pfn(struct page *page);
 unsigned long vmmexp_helper_folio_nr_pages(struct page *page);
 void vmmexp_helper_put_page(struct page *page);

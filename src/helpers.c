@@ -22,6 +22,10 @@
 #include <linux/uaccess.h>
 
 #include <asm/cacheflush.h>
+#ifdef CONFIG_ARM64
+#include <asm/cpufeature.h>
+#include <asm/sysreg.h>
+#endif
 #ifdef CONFIG_ARM
 #include <asm/outercache.h>
 #endif
@@ -65,6 +69,10 @@ bool vmmexp_helper_dma_translates(struct device *dev)
 /* Whether a dma-direct device can do DMA at all without bouncing. */
 bool vmmexp_helper_dma_never_bounces(struct device *dev)
 {
+	/* Where the host's memory is encrypted addresses have a bit more. */
+	if (cc_platform_has(CC_ATTR_HOST_MEM_ENCRYPT) &&
+	    min_not_zero(dev->coherent_dma_mask, dev->bus_dma_limit) != DMA_BIT_MASK(64))
+		return false;
 	return dev->dma_mask && !is_swiotlb_force_bounce(dev) &&
 	       !cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
 }
@@ -129,6 +137,11 @@ unsigned int vmmexp_helper_dma_get_max_seg_size(struct device *dev)
 bool vmmexp_helper_page_refs_run_out(struct page *page)
 {
 	return (unsigned int)folio_ref_count(page_folio(page)) > INT_MAX / 2;
+}
+
+bool vmmexp_helper_page_is_highmem(struct page *page)
+{
+	return PageHighMem(page);
 }
 
 unsigned long vmmexp_helper_folio_pfn(struct page *page)
@@ -223,23 +236,41 @@ void *vmmexp_helper_memremap(phys_addr_t start, size_t len, bool cached)
  */
 bool vmmexp_helper_cache_ops_exist(void)
 {
-	return IS_ENABLED(CONFIG_ARM) || IS_ENABLED(CONFIG_ARCH_HAS_PMEM_API);
+	return IS_ENABLED(CONFIG_ARM) || IS_ENABLED(CONFIG_ARM64);
 }
 
+#ifdef CONFIG_ARM64
+/* What is exported either cleans or invalidates. */
+static void clean_and_invalidate(void *addr, size_t len)
+{
+	u64 ctr = read_sanitised_ftr_reg(SYS_CTR_EL0);
+	unsigned long line = 4ul << SYS_FIELD_GET(CTR_EL0, DminLine, ctr);
+	unsigned long at = (unsigned long)addr & ~(line - 1);
+
+	for (; at < (unsigned long)addr + len; at += line)
+		asm volatile("dc civac, %0" : : "r" (at) : "memory");
+	dsb(sy);
+}
+#endif
+
+/*
+ * Writes back and, if @invalidate, gives up: line by line, so that nothing that
+ * is stored meanwhile is lost.
+ */
 void vmmexp_helper_cache_maintain(void *addr, phys_addr_t phys, size_t len, bool invalidate)
 {
 #if defined(CONFIG_ARM)
 	/* Cleans and invalidates; nothing finer is exported. */
 	__cpuc_flush_dcache_area(addr, len);
 	if (invalidate) {
-		outer_inv_range(phys, phys + len);
+		outer_flush_range(phys, phys + len);
 		__cpuc_flush_dcache_area(addr, len);
 	} else {
 		outer_clean_range(phys, phys + len);
 	}
-#elif defined(CONFIG_ARCH_HAS_PMEM_API)
+#elif defined(CONFIG_ARM64)
 	if (invalidate)
-		arch_invalidate_pmem(addr, len);
+		clean_and_invalidate(addr, len);
 	else
 		arch_wb_cache_pmem(addr, len);
 #endif

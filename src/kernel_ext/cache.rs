@@ -16,6 +16,11 @@
 //! any time, and an invalidation alone would throw away what others have stored and lay open what
 //! was in memory before it was cleared. So lines are always written back first. Where a device has
 //! written there are no dirty lines, if everybody keeps to the rules; if not, the loss is theirs.
+//!
+//! What is stored after a line was written back and before it is invalidated is lost all the same.
+//! Who can bring that about must be allowed to write. So of memory that may only be read, and which
+//! no device gets to write either, nothing is invalidated. (Reserved memory is: other cores write
+//! it, and [`Reserved::maintain`] does both line by line, with nothing between.)
 
 use super::{
     compat,
@@ -31,6 +36,7 @@ use super::{
     reserved::Reserved,
     PAGE_SHIFT, //
 };
+use core::ops::Range;
 use kernel::{
     bindings,
     device::Device,
@@ -143,10 +149,11 @@ impl Maintainer {
         !dma::is_coherent(&self.dev)
     }
 
-    /// Maintains the caches over `len` bytes of a buffer from `offset` on, rounded outward to
-    /// [`alignment`], for access by `side`. May sleep.
+    /// Maintains the caches over the bytes `range` of a buffer, rounded outward to [`alignment`],
+    /// for access by `side`. May sleep.
     ///
-    /// `reserved` knows the reserved regions that extents lie in.
+    /// `reserved` knows the reserved regions that extents lie in, `writable` is whether devices and
+    /// processes may write to the memory.
     ///
     /// # Safety
     ///
@@ -156,16 +163,17 @@ impl Maintainer {
         &self,
         extents: &[Extent],
         reserved: impl Fn(u16) -> Option<&'a Reserved>,
-        offset: u64,
-        len: u64,
+        range: Range<u64>,
         direction: DataDirection,
         side: Side,
+        writable: bool,
     ) {
         // Confidential guests share nothing with devices, and the DMA API would warn.
         let ordinary = self.is_needed() && dma::reaches(&self.dev, &[]);
+        let ordinary = ordinary && (writable || side == Side::Device);
         let mask = alignment() - 1;
-        let start = offset & !mask;
-        let len = ((offset + len + mask) & !mask) - start;
+        let start = range.start & !mask;
+        let len = ((range.end + mask) & !mask) - start;
 
         for piece in extent::pieces(extents, PAGE_SHIFT, start, len, STEP) {
             match piece.source {

@@ -49,8 +49,8 @@ pub(super) const PAGES_ATTRIBUTES: c_ulong =
     bindings::DMA_ATTR_DEBUGGING_IGNORE_CACHELINES as c_ulong;
 
 /// The attributes of mappings of reserved memory.
-// CAST: A small constant.
-const RESERVED_ATTRIBUTES: c_ulong = bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
+// CAST: Small constants.
+const RESERVED_ATTRIBUTES: c_ulong = PAGES_ATTRIBUTES | bindings::DMA_ATTR_SKIP_CPU_SYNC as c_ulong;
 
 /// Returns the direction of the C API as that of the Rust API; `None` if it is not for transfer.
 pub(super) fn direction_from_raw(raw: bindings::dma_data_direction) -> Option<DataDirection> {

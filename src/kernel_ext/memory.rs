@@ -220,6 +220,20 @@ pub(super) fn follows(page: *mut bindings::page, next: *mut bindings::page) -> b
     if page.wrapping_add(1) != next {
         return false;
     }
+    // Cache maintenance on 32-bit arm looks at the first page of a run only to see whether all of it
+    // is mapped by the kernel.
+    if cfg!(CONFIG_HIGHMEM) {
+        // SAFETY: Both pages are pinned.
+        let (page_is_high, next_is_high) = unsafe {
+            (
+                helpers::vmmexp_helper_page_is_highmem(page),
+                helpers::vmmexp_helper_page_is_highmem(next),
+            )
+        };
+        if page_is_high != next_is_high {
+            return false;
+        }
+    }
     // Only here do neighbours in the memory map not imply neighbours in memory.
     if cfg!(CONFIG_SPARSEMEM) && !cfg!(CONFIG_SPARSEMEM_VMEMMAP) {
         // SAFETY: Both pages are pinned.

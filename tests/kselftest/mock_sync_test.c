@@ -9,7 +9,9 @@
  * To invalidate a line that is dirty throws away what somebody stored, and lays
  * open what the memory held before it was cleared. Whoever has the dma-buf can
  * ask for it at any time, so the one rule everywhere is: no byte is invalidated
- * that was not written back just before (look(), rule_holds_in_any_order).
+ * that was not written back just before (look(), rule_holds_in_any_order). What
+ * is stored between the two is lost all the same, so who may not write
+ * invalidates nothing (read_only_buffers_invalidate_nothing).
  */
 #define _GNU_SOURCE
 #include <sys/ioctl.h>
@@ -793,16 +795,32 @@ TEST_F(sync, refused_requests_do_nothing)
 	EXPECT_EQ(-EACCES, mock_cpu_access(self->mock, ex.fd, VMMEXP_MOCK_TO_DEVICE, true));
 	look(_metadata, self, "vmmexp", "dma_");
 	EXPECT_EQ(0, self->nr_events);
+	close(ex.fd);
+}
 
-	/* Reading is allowed, and done; the exporter's stores outlive it. */
+/*
+ * A reader must not be able to undo what others store. Nothing writes behind a
+ * read-only buffer that a reader would have to be shown.
+ */
+TEST_F(sync, read_only_buffers_invalidate_nothing)
+{
+	struct dma_buf_sync arg = { .flags = DMA_BUF_SYNC_START | DMA_BUF_SYNC_READ };
+	struct vmmexp_sync sync;
+	struct vmmexp_export ex;
+
+	ASSERT_VMM_OK(vmm_export(self->dev, self->mem, self->size, VMMEXP_EXPORT_READ_ONLY, &ex),
+		      &ex);
 	expect_start(self);
 	expect_range(self, 0, self->size);
-	EXPECT_VMM_OK(vmm_sync(self->dev, ex.fd, NULL, 0,
-			       VMMEXP_SYNC_BEGIN | VMMEXP_SYNC_READ, &sync), &sync);
-	expect_events(_metadata, self, WRITE_BACK | INVALIDATE);
 	forget(_metadata);
-	EXPECT_VMM_OK(vmm_sync(self->dev, ex.fd, NULL, 0,
-			       VMMEXP_SYNC_END | VMMEXP_SYNC_READ, &sync), &sync);
+	ASSERT_VMM_OK(vmm_sync(self->dev, ex.fd, NULL, 0, VMMEXP_SYNC_BEGIN | VMMEXP_SYNC_READ,
+			       &sync), &sync);
+	ASSERT_EQ(0, ioctl(ex.fd, DMA_BUF_IOCTL_SYNC, &arg));
+	ASSERT_EQ(0, mock_cpu_access(self->mock, ex.fd, VMMEXP_MOCK_FROM_DEVICE, false));
+	expect_events(_metadata, self, 0);
+	/* What was stored can be seen by devices as ever. */
+	ASSERT_VMM_OK(vmm_sync(self->dev, ex.fd, NULL, 0, VMMEXP_SYNC_END | VMMEXP_SYNC_READ,
+			       &sync), &sync);
 	expect_events(_metadata, self, WRITE_BACK);
 	close(ex.fd);
 }

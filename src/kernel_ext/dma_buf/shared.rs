@@ -326,10 +326,10 @@ impl<T: Exporter> Use<'_, T> {
             self.maintainer.maintain(
                 memory.extents(),
                 |index| memory.reserved(index),
-                offset,
-                len,
+                offset..offset + len,
                 direction,
                 side,
+                self.access == Access::ReadWrite,
             )
         };
     }

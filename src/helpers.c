@@ -243,8 +243,8 @@ bool vmmexp_helper_cache_ops_exist(void)
 /* What is exported either cleans or invalidates. */
 static void clean_and_invalidate(void *addr, size_t len)
 {
-	u64 ctr = read_sanitised_ftr_reg(SYS_CTR_EL0);
-	unsigned long line = 4ul << SYS_FIELD_GET(CTR_EL0, DminLine, ctr);
+	/* CTR_EL0.DminLine: the number of words of the smallest line, to base 2. */
+	unsigned long line = 4ul << (read_sanitised_ftr_reg(SYS_CTR_EL0) >> 16 & 0xf);
 	unsigned long at = (unsigned long)addr & ~(line - 1);
 
 	for (; at < (unsigned long)addr + len; at += line)

@@ -947,7 +947,7 @@ TEST_F(regions, kernel_mapping)
 	}
 }
 
-/* A region is mapped once for all: its buffers take nothing of what the kernel can map of others. */
+/* A region is mapped once for all: its buffers take nothing of what the kernel can map. */
 TEST_F(regions, leave_others_their_kernel_mappings)
 {
 	struct vmmexp_export *ex, other;

@@ -132,7 +132,7 @@ static void serve(int fuse, struct stall *stall)
 		case FUSE_INTERRUPT:
 			break;
 		default:
-			reply(fuse, in->unique, -ENOSYS, NULL, 0);
+			reply(fuse, in->unique, -EOPNOTSUPP, NULL, 0);
 		}
 	}
 	_exit(0);
@@ -194,7 +194,7 @@ FIXTURE_SETUP(stall)
 	ASSERT_EQ(0, vmm_modprobe("fuse"));
 	fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, fuse) TH_LOG("%s", strerror(errno));
-	strcpy(self->dir, "/tmp/vmmexp-stall-XXXXXX");
+	snprintf(self->dir, sizeof(self->dir), "/tmp/vmmexp-stall-XXXXXX");
 	ASSERT_NE(NULL, mkdtemp(self->dir));
 	snprintf(self->path, sizeof(self->path), "%s/file", self->dir);
 	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fuse);
